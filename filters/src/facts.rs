@@ -1,0 +1,61 @@
+//! What is known about one request once its head has been read and its route, caller and tenant established.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::Method;
+
+/// What a rule may look at. Every field was established by the spine of the journey, in this order.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// When the request was read.
+    pub now: SystemTime,
+    /// The client's address, as far as proxies in front are trusted.
+    pub client: IpAddr,
+    /// The request's method.
+    pub method: &'a Method,
+    /// Lower case, without a port.
+    pub host: &'a str,
+    /// Normalised, percent-encoded: what the upstream gets.
+    pub path: &'a str,
+    /// The pattern of the route.
+    pub route: &'a str,
+    /// Decoded values of the pattern's names.
+    pub params: &'a [(Arc<str>, String)],
+    /// Who asks.
+    pub caller: Option<&'a Caller>,
+    /// Whose data is asked for.
+    pub tenant: Option<&'a config::Tenant>,
+}
+
+/// Somebody whose credential was verified.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The name of the identity in the policy.
+    pub identity: Arc<str>,
+    /// The subject claim; never empty.
+    pub subject: String,
+    /// The tenant claim.
+    pub tenant: Option<String>,
+    /// The roles claim.
+    pub roles: Vec<String>,
+    /// The permissions claim.
+    pub permissions: Vec<String>,
+    /// Whether the identity's superuser permission is among them.
+    pub superuser: bool,
+    /// When the credential ends.
+    pub expires: SystemTime,
+    /// The credential itself, for the upstream. Never written anywhere else.
+    pub token: Token,
+}
+
+/// A bearer token. Its `Debug` shows nothing.
+#[derive(Clone)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token(…)")
+    }
+}

@@ -1,0 +1,120 @@
+//! What a rule is.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderName, HeaderValue};
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use crate::denial::Denial;
+use crate::facts::Facts;
+
+/// One rule a request must pass. It decides; it never responds, logs, counts or waits on its own.
+pub trait Filter: Send + Sync {
+    /// The name that `observe:` and the access log know it by.
+    fn name(&self) -> config::RuleName;
+
+    /// Judges the head. Local rules answer at once; a rule that needs the shared store returns the question to ask.
+    fn judge(&self, _request: &mut RequestHeader, _facts: &Facts<'_>) -> Judgement {
+        Judgement::PASS
+    }
+
+    /// The inspector, when this request's body must be seen before the upstream is.
+    fn inspector(
+        &self,
+        _request: &RequestHeader,
+        _facts: &Facts<'_>,
+    ) -> Result<Option<Box<dyn BodyInspector>>, Denial> {
+        Ok(None)
+    }
+
+    /// Edits the response head. Cannot refuse: the upstream has already acted.
+    fn respond(&self, _response: &mut ResponseHeader, _facts: &Facts<'_>) {}
+}
+
+/// What a rule says of a head.
+pub enum Judgement {
+    /// Said at once.
+    Now(Verdict),
+    /// To be awaited: the only kind that costs an allocation.
+    Ask(BoxFuture<'static, Verdict>),
+}
+
+impl Judgement {
+    /// Nothing against it, nothing to add.
+    pub const PASS: Judgement = Judgement::Now(Ok(Note::Nothing));
+
+    /// Refuses.
+    pub fn deny(denial: Denial) -> Self {
+        Judgement::Now(Err(denial))
+    }
+}
+
+/// A rule's answer.
+pub type Verdict = Result<Note, Denial>;
+
+/// What a rule that lets a request pass wants to be remembered.
+#[derive(Debug)]
+pub enum Note {
+    /// Nothing.
+    Nothing,
+    /// Header lines for the answer to the client.
+    ResponseHeaders(Vec<(HeaderName, HeaderValue)>),
+}
+
+/// Looks at a body while it arrives, before the upstream is asked.
+pub trait BodyInspector: Send {
+    /// The next bytes, in any division: the verdict must not depend on where the chunks end.
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), Denial>;
+
+    /// The body is whole and can be read again. Says what was found, or refuses.
+    fn finish(self: Box<Self>, body: &dyn WholeBody) -> BoxFuture<'_, Result<Findings, Denial>>;
+}
+
+/// A body that has been received completely.
+pub trait WholeBody: Send + Sync {
+    /// Bytes in all.
+    fn len(&self) -> u64;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Some of the bytes at the start of `range`: at least one, at most 64 KiB, never beyond its end.
+    fn read(&self, range: Range<u64>) -> BoxFuture<'_, std::io::Result<Bytes>>;
+}
+
+/// What an inspector found in a body it lets pass.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// Header lines for the upstream.
+    pub request_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The files of an upload.
+    pub files: Vec<FileReport>,
+    /// The lockout key to settle when the upstream has answered.
+    pub lockout: Option<String>,
+}
+
+/// One file of an upload that passed every check.
+#[derive(Debug, Clone, serde::Serialize, PartialEq, Eq)]
+pub struct FileReport {
+    /// The form field; empty for a raw upload.
+    pub field: String,
+    /// The name the client gave.
+    pub filename: String,
+    /// Bytes.
+    pub size: u64,
+    /// MIME type, by content.
+    #[serde(rename = "type")]
+    pub media_type: String,
+    /// The class of the policy.
+    pub class: String,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// `clean`, `not_scanned` (let pass by policy), `failed` (let pass by policy) or `off`.
+    pub scan: &'static str,
+    /// `clamav`, `builtin` or `none`.
+    pub engine: &'static str,
+}

@@ -1,0 +1,10 @@
+//! The decisions of Menshen: what a request may do. No sockets, files or clocks; time, randomness and stores come
+//! in as arguments.
+
+pub mod denial;
+pub mod facts;
+pub mod filter;
+
+pub use denial::{Denial, Extra, FieldProblem, Reason};
+pub use facts::{Caller, Facts, Token};
+pub use filter::{BodyInspector, FileReport, Filter, Findings, Judgement, Note, Verdict, WholeBody};
