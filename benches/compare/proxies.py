@@ -127,14 +127,14 @@ def origin(folder):
     return Server("origin", nginx_command(folder, "origin", 1, site), port, folder)
 
 
-def proxy(name, scenario, upstream, folder, workers, binary, under=()):
+def proxy(name, scenario, upstream, folder, workers, binary, under=(), log_buffer=False):
     """Starts a proxy of `upstream`, a port. `under` is a command that runs it, such as valgrind with its options."""
     port = free_port()
     label = f"{scenario}-{name}"
     log = folder / f"{label}.access.log"
     environment = {}
     if name == "nginx":
-        command = nginx_command(folder, label, workers, nginx_site(port, upstream, log))
+        command = nginx_command(folder, label, workers, nginx_site(port, upstream, log, log_buffer))
     elif name == "haproxy":
         file = folder / f"{label}.cfg"
         file.write_text(haproxy_configuration(port, upstream, workers))
@@ -196,9 +196,9 @@ http {{
     return ["nginx", "-e", folder / f"{label}.error.log", "-p", folder, "-c", file]
 
 
-def nginx_site(port, upstream, log):
+def nginx_site(port, upstream, log, log_buffer):
     return f"""
-    access_log {log} combined;
+    access_log {log} combined{" buffer=64k flush=200ms" if log_buffer else ""};
     upstream origin {{ server 127.0.0.1:{upstream}; keepalive 64; keepalive_requests 1000000000; }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
