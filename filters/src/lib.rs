@@ -4,6 +4,8 @@
 pub mod denial;
 pub mod facts;
 pub mod filter;
+pub mod framing;
+pub mod host;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
 pub use facts::{Caller, Facts, Token};
