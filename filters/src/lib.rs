@@ -6,6 +6,7 @@ pub mod facts;
 pub mod filter;
 pub mod framing;
 pub mod host;
+pub mod path;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
 pub use facts::{Caller, Facts, Token};
