@@ -7,6 +7,7 @@ pub mod filter;
 pub mod framing;
 pub mod host;
 pub mod path;
+pub mod router;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
 pub use facts::{Caller, Facts, Token};
