@@ -1,12 +1,14 @@
 //! The decisions of Menshen: what a request may do. No sockets, files or clocks; time, randomness and stores come
 //! in as arguments.
 
+pub mod client;
 pub mod denial;
 pub mod facts;
 pub mod filter;
 pub mod framing;
 pub mod host;
 pub mod path;
+pub mod proxy_protocol;
 pub mod router;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
