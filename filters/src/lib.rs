@@ -9,6 +9,7 @@ pub mod framing;
 pub mod host;
 pub mod path;
 pub mod proxy_protocol;
+pub mod redirect;
 pub mod router;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
