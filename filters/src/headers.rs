@@ -1,0 +1,346 @@
+//! Which header fields cross the gateway.
+//!
+//! Hop-by-hop fields (RFC 9110 section 7.6.1) end here in both directions, and so does, from clients, everything that
+//! only the gateway may say, in every spelling that an app could take for it: `_` counts as `-`, because CGI and its
+//! heirs fold both into one name. `Transfer-Encoding` and `Content-Length` stay: whoever writes the message frames it.
+
+use config::rules::Headers;
+use http::header::{CONNECTION, HeaderName, HeaderValue, TE, UPGRADE};
+use memchr::memchr;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use crate::denial::{Denial, Reason};
+
+/// What a client never says to an app. Besides what the gateway itself sets: the standard's own `Forwarded`, the
+/// fields by which some frameworks replace the path that was matched, and `Proxy`, which CGI turns into `HTTP_PROXY`.
+const STRIPPED: [&str; 25] = [
+    "x-request-id",
+    "x-real-ip",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-tenant-id",
+    "x-auth-subject",
+    "x-auth-identity",
+    "x-auth-roles",
+    "x-auth-permissions",
+    "x-upload-files",
+    "x-webhook-app",
+    "x-deployment-id",
+    "forwarded",
+    "x-forwarded-scheme",
+    "x-forwarded-ssl",
+    "x-forwarded-server",
+    "x-original-url",
+    "x-rewrite-url",
+    "proxy",
+    "keep-alive",
+    "proxy-connection",
+    "trailer",
+    "http2-settings",
+];
+
+/// Takes from a request what must not reach an app. Call it when every fact that such a field may tell (client,
+/// tenant, request id) has been read, and before the gateway's own fields are set. `websocket` says whether this is a
+/// handshake that `websocket::check_handshake` let pass; only then does `Upgrade` go on.
+///
+/// Refuses a `Connection` that names an end-to-end field. One walk over the names; allocates only for names with
+/// underscores and for fields that `Connection` names.
+pub fn strip(request: &mut RequestHeader, websocket: bool) -> Result<(), Denial> {
+    let mut named: Vec<HeaderName> = Vec::new();
+    for line in request.headers.get_all(CONNECTION) {
+        for option in line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            if is_connection_word(option) {
+                continue;
+            }
+            let name = HeaderName::from_bytes(option)
+                .map_err(|_| Denial::new(Reason::RequestMalformed, "a Connection option that is no token"))?;
+            if is_end_to_end(name.as_str()) {
+                return Err(Denial::new(Reason::RequestMalformed, "Connection names an end-to-end field"));
+            }
+            named.push(name);
+        }
+    }
+    let mut found: u32 = 0;
+    for name in request.headers.keys() {
+        let text = name.as_str();
+        if memchr(b'_', text.as_bytes()).is_some() {
+            if let Some(index) = position(&text.replace('_', "-")) {
+                // The exact spelling may be there as well; the loop sees it on its own.
+                debug_assert!(index < STRIPPED.len());
+                named.push(name.clone());
+            }
+        } else if let Some(index) = position(text) {
+            found |= 1 << index;
+        }
+    }
+    for (index, name) in STRIPPED.iter().enumerate() {
+        if found & (1 << index) != 0 {
+            request.remove_header(*name);
+        }
+    }
+    for name in &named {
+        request.remove_header(name);
+    }
+    let trailers = request.headers.get_all(TE).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|&byte| byte == b',')
+            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    });
+    request.remove_header(&TE);
+    if trailers {
+        set_request(request, TE, HeaderValue::from_static("trailers"));
+    }
+    request.remove_header(&CONNECTION);
+    request.remove_header(&UPGRADE);
+    if websocket {
+        set_request(request, CONNECTION, HeaderValue::from_static("Upgrade"));
+        set_request(request, UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    Ok(())
+}
+
+/// Takes from an answer what was said to the gateway alone. `websocket` keeps `Upgrade` for a 101.
+pub fn strip_response(response: &mut ResponseHeader, websocket: bool) {
+    let mut named: Vec<HeaderName> = Vec::new();
+    for line in response.headers.get_all(CONNECTION) {
+        for option in line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            if is_connection_word(option) {
+                continue;
+            }
+            named.extend(HeaderName::from_bytes(option).ok().filter(|name| !is_end_to_end(name.as_str())));
+        }
+    }
+    for name in &named {
+        response.remove_header(name);
+    }
+    for name in ["connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"] {
+        response.remove_header(name);
+    }
+    if websocket {
+        set_response(response, CONNECTION, HeaderValue::from_static("Upgrade"));
+        set_response(response, UPGRADE, HeaderValue::from_static("websocket"));
+    }
+}
+
+/// The operator's changes to a request: takes away, then replaces, then adds.
+pub fn edit_request(rules: &Headers, request: &mut RequestHeader) {
+    for name in &rules.remove {
+        request.remove_header(name);
+    }
+    for (name, value) in &rules.set {
+        set_request(request, name.clone(), value.clone());
+    }
+    for (name, value) in &rules.add {
+        request
+            .append_header(name.clone(), value.clone())
+            .expect("a name and a value that are parsed can be added");
+    }
+}
+
+/// The operator's changes to an answer: takes away, then replaces, then adds.
+pub fn edit_response(rules: &Headers, response: &mut ResponseHeader) {
+    for name in &rules.remove {
+        response.remove_header(name);
+    }
+    for (name, value) in &rules.set {
+        set_response(response, name.clone(), value.clone());
+    }
+    for (name, value) in &rules.add {
+        response
+            .append_header(name.clone(), value.clone())
+            .expect("a name and a value that are parsed can be added");
+    }
+}
+
+pub(crate) fn set_request(request: &mut RequestHeader, name: HeaderName, value: HeaderValue) {
+    request.insert_header(name, value).expect("a name and a value that are parsed can be set");
+}
+
+pub(crate) fn set_response(response: &mut ResponseHeader, name: HeaderName, value: HeaderValue) {
+    response.insert_header(name, value).expect("a name and a value that are parsed can be set");
+}
+
+fn position(name: &str) -> Option<usize> {
+    // Nearly every name in a browser's request fails here.
+    if !matches!(name.as_bytes().first(), Some(b'x' | b'f' | b'p' | b'k' | b't' | b'h')) {
+        return None;
+    }
+    STRIPPED.iter().position(|known| *known == name)
+}
+
+/// What `Connection` says without naming a field that is removed on its own account.
+fn is_connection_word(option: &[u8]) -> bool {
+    option.is_empty()
+        || ["close", "keep-alive", "upgrade", "te", "trailer", "http2-settings", "proxy-connection"]
+            .iter()
+            .any(|word| option.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// Whether a field is for the app and so not for `Connection` to take away: a filter in front of the app may have
+/// relied on it. Everything that begins with `x-`, `sec-`, `content-` or `if-` is.
+fn is_end_to_end(name: &str) -> bool {
+    let folded = name.replace('_', "-");
+    ["x-", "sec-", "content-", "if-", "access-control-"].iter().any(|prefix| folded.starts_with(prefix))
+        || matches!(
+            folded.as_str(),
+            "host"
+                | "authorization"
+                | "proxy-authorization"
+                | "www-authenticate"
+                | "cookie"
+                | "set-cookie"
+                | "transfer-encoding"
+                | "origin"
+                | "referer"
+                | "expect"
+                | "forwarded"
+                | "range"
+                | "accept"
+                | "accept-encoding"
+                | "cache-control"
+                | "date"
+                | "location"
+                | "user-agent"
+                | "via"
+                | "max-forwards"
+                | "traceparent"
+                | "tracestate"
+                | "strict-transport-security"
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(fields: &[(&'static str, &'static str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in fields {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    fn stripped(fields: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut request = request(fields);
+        strip(&mut request, false).unwrap();
+        request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn what_only_the_gateway_may_say_is_stripped_in_every_spelling() {
+        for name in STRIPPED {
+            let upper: &'static str = Box::leak(name.to_uppercase().into_boxed_str());
+            let under: &'static str = Box::leak(name.replace('-', "_").into_boxed_str());
+            let mixed: &'static str = Box::leak(name.replacen('-', "_", 1).into_boxed_str());
+            let left =
+                stripped(&[(name, "1"), (upper, "2"), (under, "3"), (mixed, "4"), (under, "5"), ("a", "b")]);
+            assert_eq!(left, ["a: b"], "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_the_apps_stays() {
+        let fields = [
+            ("host", "a"),
+            ("cookie", "x=1"),
+            ("x-csrf-token", "t"),
+            ("my_header", "u"),
+            ("proxy-authorization", "p"),
+        ];
+        assert_eq!(stripped(&fields).len(), fields.len());
+    }
+
+    #[test]
+    fn hop_by_hop_fields_end_here() {
+        let left = stripped(&[
+            ("connection", "close, Hop-One"),
+            ("Connection", "keep-alive"),
+            ("hop-one", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "gzip, trailers;q=0"),
+            ("trailer", "x"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "x"),
+            ("accept", "*/*"),
+        ]);
+        assert_eq!(left, ["accept: */*"]);
+        assert_eq!(stripped(&[("te", "gzip, Trailers")]), ["te: trailers"]);
+    }
+
+    #[test]
+    fn connection_takes_nothing_from_an_app_that_rules_rely_on() {
+        for name in [
+            "Authorization",
+            "HOST",
+            "content-length",
+            "x-tenant-id",
+            "X_Auth_Subject",
+            "Cookie",
+            "sec-websocket-protocol",
+            "a b",
+        ] {
+            let mut request =
+                request(&[("connection", Box::leak(format!("close, {name}").into_boxed_str()))]);
+            assert_eq!(strip(&mut request, false).unwrap_err().reason, Reason::RequestMalformed, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_websocket_goes_on_as_an_upgrade() {
+        let mut request = request(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")]);
+        strip(&mut request, true).unwrap();
+        assert_eq!(request.headers["connection"], "Upgrade");
+        assert_eq!(request.headers["upgrade"], "websocket");
+    }
+
+    #[test]
+    fn an_answer_loses_what_was_said_to_the_gateway() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        for (name, value) in [
+            ("Connection", "close, X-Hop, hop, Set-Cookie"),
+            ("hop", "1"),
+            ("Set-Cookie", "a=b"),
+            ("Keep-Alive", "x"),
+            ("Upgrade", "h2c"),
+        ] {
+            response.append_header(name, value).unwrap();
+        }
+        strip_response(&mut response, false);
+        let left: Vec<_> = response.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["set-cookie"]);
+        strip_response(&mut response, true);
+        assert_eq!(response.headers["upgrade"], "websocket");
+    }
+
+    #[test]
+    fn the_operator_removes_then_sets_then_adds() {
+        let pair = |name: &'static str, value: &'static str| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let rules = Headers {
+            set: vec![pair("a", "set"), pair("gone", "back")],
+            add: vec![pair("a", "added"), pair("vary", "origin")],
+            remove: vec![HeaderName::from_static("gone")],
+        };
+        let mut request = request(&[("a", "1"), ("A", "2"), ("gone", "x"), ("vary", "accept")]);
+        edit_request(&rules, &mut request);
+        let all = |name: &str| {
+            request.headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (all("a"), all("gone"), all("vary")),
+            (vec!["set", "added"], vec!["back"], vec!["accept", "origin"])
+        );
+        let mut wire = Vec::new();
+        request.header_to_h1_wire(&mut wire);
+        assert_eq!(String::from_utf8(wire).unwrap().matches("a: ").count() > 0, true);
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        response.append_header("gone", "x").unwrap();
+        edit_response(&rules, &mut response);
+        assert_eq!(response.headers.len(), 4);
+    }
+}
