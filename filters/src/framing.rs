@@ -126,28 +126,36 @@ impl<'a> Framing<'a> {
             return Err(malformed("a control character in a field value"));
         }
         match FramingField::of(name)? {
-            Some(FramingField::Host) => {
-                if self.host.replace(value.trim_ascii()).is_some() {
-                    return Err(malformed("more than one Host"));
-                }
-            }
-            Some(FramingField::ContentLength) => {
-                if std::mem::replace(&mut self.content_length, true) {
-                    return Err(malformed("more than one Content-Length"));
-                }
-                if !is_length(value) {
-                    return Err(malformed("a Content-Length that is not one number"));
-                }
-            }
-            Some(FramingField::TransferEncoding) => {
-                if std::mem::replace(&mut self.chunked, true) {
-                    return Err(malformed("more than one Transfer-Encoding"));
-                }
-                if !trim_spaces(value).eq_ignore_ascii_case(b"chunked") {
-                    return Err(malformed("a Transfer-Encoding other than chunked"));
-                }
-            }
-            None => {}
+            Some(FramingField::Host) => self.host(value.trim_ascii()),
+            Some(FramingField::ContentLength) => self.content_length(value),
+            Some(FramingField::TransferEncoding) => self.transfer_encoding(value),
+            None => Ok(()),
+        }
+    }
+
+    fn host(&mut self, value: &'a [u8]) -> Result<(), Denial> {
+        match self.host.replace(value) {
+            Some(_) => Err(malformed("more than one Host")),
+            None => Ok(()),
+        }
+    }
+
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Denial> {
+        if std::mem::replace(&mut self.content_length, true) {
+            return Err(malformed("more than one Content-Length"));
+        }
+        if !is_length(value) {
+            return Err(malformed("a Content-Length that is not one number"));
+        }
+        Ok(())
+    }
+
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Denial> {
+        if std::mem::replace(&mut self.chunked, true) {
+            return Err(malformed("more than one Transfer-Encoding"));
+        }
+        if !trim_spaces(value).eq_ignore_ascii_case(b"chunked") {
+            return Err(malformed("a Transfer-Encoding other than chunked"));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ pub mod path;
 pub mod proxy_protocol;
 pub mod redirect;
 pub mod router;
+pub mod websocket;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
 pub use facts::{Caller, Facts, Token};

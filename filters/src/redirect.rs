@@ -100,7 +100,10 @@ impl Template {
                 Piece::Param(name) => {
                     let found = filling.params.iter().find(|(known, _)| known.as_ref() == name);
                     if let Some((_, value)) = found {
-                        push_value(value, &mut out);
+                        // In the middle of a host a slash would end it early.
+                        let host_is_open =
+                            self.absolute && out.split_once("//").is_some_and(|(_, at)| !at.contains('/'));
+                        push_value(value, !host_is_open, &mut out);
                     }
                 }
             }
@@ -143,13 +146,13 @@ fn push_uri_byte(byte: u8, out: &mut String) {
     }
 }
 
-/// A value that is to be nothing but a value: only unreserved characters stay, and the slashes of a tail, which are
-/// not at its start and not doubled.
-fn push_value(value: &str, out: &mut String) {
+/// A value that is to be nothing but a value: only unreserved characters stay, and with `slashes` those of a tail,
+/// which are not doubled.
+fn push_value(value: &str, slashes: bool, out: &mut String) {
     for byte in value.bytes() {
         match byte {
-            b'/' if !out.ends_with('/') => out.push('/'),
-            b'/' => {}
+            b'/' if slashes && out.ends_with('/') => {}
+            b'/' if slashes => out.push('/'),
             _ if is_unreserved(byte) => out.push(char::from(byte)),
             _ => push_escaped(byte, out),
         }
@@ -201,6 +204,10 @@ mod tests {
             "https%3A/evil.example"
         );
         assert_eq!(location("https://app.example/{path}", "/a", None, &[]), "https://app.example/a");
+        assert_eq!(
+            location("https://{rest}.a.example/x", "/", None, &[("rest", "evil/y")]),
+            "https://evil%2Fy.a.example/x"
+        );
     }
 
     #[test]
