@@ -14,6 +14,18 @@ pub mod proxy_protocol;
 pub mod redirect;
 pub mod router;
 pub mod websocket;
+pub mod authorise;
+pub mod claims;
+pub mod credential;
+pub mod denial;
+pub mod facts;
+pub mod filter;
+pub mod identity;
+pub mod ip;
+pub mod jwks;
+pub mod jws;
+pub mod jwt;
+pub mod tenant;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
 pub use facts::{Caller, Facts, Token};
