@@ -1,6 +1,7 @@
 //! The only way to refuse: a reason from a closed table, plus detail that the client never sees.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -30,6 +31,8 @@ pub struct Extra {
     pub errors: Vec<FieldProblem>,
     /// Header lines that the answer carries, such as `RateLimit`.
     pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// The name of the rule that refused, where a route may have several. A metric label, never sent to the client.
+    pub rule: Option<Arc<str>>,
 }
 
 /// One entry of `errors`.
@@ -81,6 +84,12 @@ impl Denial {
     /// With a header line.
     pub fn header(mut self, name: http::HeaderName, value: http::HeaderValue) -> Self {
         self.extra_mut().headers.push((name, value));
+        self
+    }
+
+    /// With the name of the rule that refused.
+    pub fn rule(mut self, name: Arc<str>) -> Self {
+        self.extra_mut().rule = Some(name);
         self
     }
 

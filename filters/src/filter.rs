@@ -9,6 +9,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::denial::Denial;
 use crate::facts::Facts;
+use crate::lockout::Attempt;
 
 /// One rule a request must pass. It decides; it never responds, logs, counts or waits on its own.
 pub trait Filter: Send + Sync {
@@ -93,8 +94,8 @@ pub struct Findings {
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
     /// The files of an upload.
     pub files: Vec<FileReport>,
-    /// The lockout key to settle when the upstream has answered.
-    pub lockout: Option<String>,
+    /// The attempt to settle when the upstream has answered.
+    pub lockout: Option<Attempt>,
 }
 
 /// One file of an upload that passed every check.

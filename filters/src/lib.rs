@@ -2,8 +2,10 @@
 //! in as arguments.
 
 pub mod client;
+mod bounded;
 pub mod denial;
 pub mod facts;
+pub mod fields;
 pub mod filter;
 pub mod forwarded;
 pub mod framing;
@@ -26,6 +28,9 @@ pub mod jwks;
 pub mod jws;
 pub mod jwt;
 pub mod tenant;
+pub mod lockout;
+pub mod rate;
+pub mod state;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
 pub use facts::{Caller, Facts, Token};
