@@ -88,8 +88,7 @@ impl<K: Copy + Eq + Hash, V> Bounded<K, V> {
             cursor = cursor.wrapping_add(0x9E37_79B1);
             cursor % entries.len()
         });
-        let victim =
-            places.min_by_key(|place| rank(&entries[*place].1)).expect("the sample is not empty");
+        let victim = places.min_by_key(|place| rank(&entries[*place].1)).expect("the sample is not empty");
         self.cursor = cursor;
         victim
     }

@@ -201,7 +201,10 @@ mod tests {
     #[test]
     fn reads_strings_and_whole_numbers_at_a_path() {
         assert_eq!(json_text(r#"{"a":1,"username":"bob"}"#, "username").as_deref(), Some("bob"));
-        assert_eq!(json_text(r#"{"user":{"phone":13800000000}}"#, "user.phone").as_deref(), Some("13800000000"));
+        assert_eq!(
+            json_text(r#"{"user":{"phone":13800000000}}"#, "user.phone").as_deref(),
+            Some("13800000000")
+        );
         assert_eq!(json_text(r#"{"us\u0065rname":"b\u006fb"}"#, "username").as_deref(), Some("bob"));
         assert_eq!(json_text("\u{FEFF}{\"username\":\"bob\"}", "username").as_deref(), Some("bob"));
     }
@@ -255,7 +258,16 @@ mod tests {
     #[test]
     fn folds_spellings_that_a_database_takes_for_one_name() {
         for name in [
-            "admin", " Admin ", "ADMIN\t", "ádmin", "a\u{301}dmin", "ａｄｍｉｎ", "ad\u{200B}min", "ADMİN", "admın", "𝐚dmin",
+            "admin",
+            " Admin ",
+            "ADMIN\t",
+            "ádmin",
+            "a\u{301}dmin",
+            "ａｄｍｉｎ",
+            "ad\u{200B}min",
+            "ADMİN",
+            "admın",
+            "𝐚dmin",
         ] {
             assert_eq!(folded(name), "admin", "{name:?}");
         }

@@ -157,6 +157,18 @@ impl Quota {
         self.capacity
     }
 
+    /// With its interval rounded up to whole microseconds, which is what a shared store counts in.
+    pub fn in_micros(&self) -> Self {
+        Self { interval: self.interval.div_ceil(1000) * 1000, capacity: self.capacity }
+    }
+
+    /// What a shared store means by a counter that owes this much: after the unit was taken when `allowed` is true,
+    /// else without it.
+    pub fn stands(&self, debt: Duration, allowed: bool) -> Standing {
+        let debt = u64::try_from(debt.as_nanos()).unwrap_or(u64::MAX);
+        if allowed { self.standing(debt) } else { self.take(debt, 0).1 }
+    }
+
     /// Nanoseconds in which a used-up quota is whole again.
     fn whole(&self) -> u64 {
         self.interval.saturating_mul(u64::from(self.capacity))

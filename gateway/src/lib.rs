@@ -1,1 +1,3 @@
 //! The gateway process.
+
+pub mod redis;

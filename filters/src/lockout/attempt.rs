@@ -66,7 +66,8 @@ impl Attempt {
                 return;
             }
             // Only a shared store can be away. What it did not learn is counted here, where it will be asked for.
-            if rule.shared.as_ref().is_some_and(|shared| shared.away.met("lockout") == OnStateFailure::Local) {
+            if rule.shared.as_ref().is_some_and(|shared| shared.away.met("lockout") == OnStateFailure::Local)
+            {
                 rule.local.conclude(&subject, rule.terms, None, outcome);
             }
         })

@@ -45,7 +45,8 @@ pub(super) fn subject(rule: &Rule, client: &Client, body: Option<&[u8]>) -> Lock
             LockoutKey::Form(name) => (format!("form:{name}"), body.and_then(|body| form_field(body, name))),
         };
         let is_field = matches!(key, LockoutKey::Json(_) | LockoutKey::Form(_));
-        let value = if is_field { value.map(|name| folded(&name)).filter(|name| !name.is_empty()) } else { value };
+        let value =
+            if is_field { value.map(|name| folded(&name)).filter(|name| !name.is_empty()) } else { value };
         let shown = match value {
             Some(value) => {
                 feed(&mut hash, &kind, &value);

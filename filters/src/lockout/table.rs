@@ -8,8 +8,8 @@ use futures_util::future::{BoxFuture, ready};
 
 use crate::bounded::Bounded;
 use crate::state::{
-    Admission, Clock, LISTED, LockLabel, LockSubject, LockTerms, Locked, LockoutStore, Outcome, RESERVATION, StateAway,
-    lock_id,
+    Admission, Clock, LISTED, LockLabel, LockSubject, LockTerms, Locked, LockoutStore, Outcome, RESERVATION,
+    StateAway, lock_id,
 };
 
 /// Keys that have failures, attempts under way or a lock. Some 300 bytes each, so about 20 MiB at most.
@@ -177,9 +177,10 @@ impl LockoutStore for LockoutTable {
     fn remove(&self, id: &str) -> BoxFuture<'static, Result<bool, StateAway>> {
         let now = self.clock.elapsed();
         let mut keys = self.lock();
-        let named = keys.entries.values().find(|(key, entry)| {
-            lock_id(key) == id && entry.lock.is_some_and(|lock| lock.until > now)
-        });
+        let named = keys
+            .entries
+            .values()
+            .find(|(key, entry)| lock_id(key) == id && entry.lock.is_some_and(|lock| lock.until > now));
         let key = named.map(|(key, _)| *key);
         if let Some(entry) = key.and_then(|key| keys.entries.get_mut(&key)) {
             entry.lock = None;
@@ -229,11 +230,8 @@ mod tests {
     use super::*;
     use crate::state::ManualClock;
 
-    const TERMS: LockTerms = LockTerms {
-        failures: 3,
-        within: Duration::from_secs(900),
-        lock: Duration::from_secs(1800),
-    };
+    const TERMS: LockTerms =
+        LockTerms { failures: 3, within: Duration::from_secs(900), lock: Duration::from_secs(1800) };
 
     fn subject(n: u32) -> LockSubject {
         let mut key = [7; 16];

@@ -219,12 +219,14 @@ fn a_lock_is_shown_without_the_users_name() {
     assert_eq!(listed[0].id.len(), 16);
 }
 
-/// A shared store that is always away.
-struct Away;
+/// A shared store that is away, always or once an attempt is under way.
+struct Away {
+    admits: bool,
+}
 
 impl LockoutStore for Away {
     fn reserve(&self, _: &LockSubject, _: LockTerms) -> BoxFuture<'static, Result<Admission, StateAway>> {
-        Box::pin(ready(Err(StateAway)))
+        Box::pin(ready(if self.admits { Ok(Admission::Go(1)) } else { Err(StateAway) }))
     }
 
     fn settle(
@@ -246,7 +248,7 @@ impl LockoutStore for Away {
     }
 }
 
-fn without_its_store(policy: OnStateFailure) -> (Arc<AtomicUsize>, Lockout) {
+fn without_its_store(policy: OnStateFailure, admits: bool) -> (Arc<AtomicUsize>, Lockout) {
     let told = Arc::new(AtomicUsize::new(0));
     let count = told.clone();
     let away = WhenAway::new(
@@ -257,20 +259,32 @@ fn without_its_store(policy: OnStateFailure) -> (Arc<AtomicUsize>, Lockout) {
     );
     let table = LockoutTable::new(Arc::new(ManualClock::default()));
     let rule = rule(by_name_and_address(), by_status());
-    let shared = Shared { store: Arc::new(Away) as Arc<dyn LockoutStore>, away };
+    let shared = Shared { store: Arc::new(Away { admits }) as Arc<dyn LockoutStore>, away };
     (told, Lockout::new("site /login", "/login", &rule, &table, Some(shared)))
 }
 
 #[test]
 fn the_policy_decides_when_the_shared_store_is_away() {
-    let (told, lockout) = without_its_store(OnStateFailure::Local);
+    let (told, lockout) = without_its_store(OnStateFailure::Local, false);
     assert!((0..5).all(|_| login(&lockout, "192.0.2.1", &name("bob"), 401)));
     assert!(!login(&lockout, "192.0.2.1", &name("bob"), 401));
     assert_eq!(told.load(Ordering::Relaxed), 6);
 
-    let (_, lockout) = without_its_store(OnStateFailure::Deny);
+    let (_, lockout) = without_its_store(OnStateFailure::Deny, false);
     assert_eq!(asks(&lockout, "192.0.2.1", &name("bob")).unwrap_err().reason, Reason::StateUnavailable);
 
-    let (_, lockout) = without_its_store(OnStateFailure::Allow);
+    let (_, lockout) = without_its_store(OnStateFailure::Allow, false);
     assert!((0..20).all(|_| asks(&lockout, "192.0.2.1", &name("bob")).unwrap().is_none()));
+}
+
+#[test]
+fn a_failure_that_the_shared_store_did_not_learn_is_counted_here() {
+    for (policy, locks) in [(OnStateFailure::Local, 1), (OnStateFailure::Deny, 0), (OnStateFailure::Allow, 0)]
+    {
+        let (told, lockout) = without_its_store(policy, true);
+        assert!((0..5).all(|_| login(&lockout, "192.0.2.1", &name("bob"), 401)));
+        assert!(login(&lockout, "192.0.2.1", &name("bob"), 500));
+        assert_eq!(lockout.rule.local.list().now_or_never().unwrap().unwrap().len(), locks);
+        assert_eq!(told.load(Ordering::Relaxed), 5, "an end that counts for nothing is no loss");
+    }
 }

@@ -171,7 +171,10 @@ mod tests {
         let victim = tables.hash.hash_one("victim");
         while table.take(victim, tables.now(), quota()).allowed {}
         for n in 0..100_000u32 {
-            assert!(table.take(tables.hash.hash_one(n), tables.now(), quota()).allowed, "newcomers are not locked out");
+            assert!(
+                table.take(tables.hash.hash_one(n), tables.now(), quota()).allowed,
+                "newcomers are not locked out"
+            );
         }
         assert!(tables.keys() <= 1024);
         assert!(!table.take(victim, tables.now(), quota()).allowed);
@@ -184,7 +187,9 @@ mod tests {
         let quota = Quota::new(1, Duration::from_secs(3600), 99);
         let passed: usize = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| (0..1000).filter(|_| table.take(7, tables.now(), quota).allowed).count()))
+                .map(|_| {
+                    scope.spawn(|| (0..1000).filter(|_| table.take(7, tables.now(), quota).allowed).count())
+                })
                 .collect();
             workers.into_iter().map(|worker| worker.join().unwrap()).sum()
         });

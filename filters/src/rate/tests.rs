@@ -186,9 +186,8 @@ fn several_keys_together_count_as_one() {
 #[test]
 fn counters_of_an_unchanged_rule_outlive_a_reload_and_those_of_a_changed_one_do_not() {
     let tables = RateTables::new(Arc::new(ManualClock::default()));
-    let build = |scope: &str, limit| {
-        RateLimit::new(scope, &[rate("r", &[RateKey::Ip], limit, 60, 0)], &tables, None)
-    };
+    let build =
+        |scope: &str, limit| RateLimit::new(scope, &[rate("r", &[RateKey::Ip], limit, 60, 0)], &tables, None);
     assert!(from("192.0.2.1").passes(&build("site /a", 5)));
     tables.sweep();
     assert!(!from("192.0.2.1").passes(&build("site /a", 5)));
@@ -246,7 +245,10 @@ fn the_shared_store_decides_when_it_answers() {
     assert_ne!(asked[0].key, asked[2].key);
     assert_eq!(told.load(Ordering::Relaxed), 0);
     let (_, _, limit) = shared(Some(false), OnStateFailure::Allow);
-    assert_eq!(from("192.0.2.1").asks(&limit).unwrap_err().extra.unwrap().retry_after, Some(Duration::from_secs(1)));
+    assert_eq!(
+        from("192.0.2.1").asks(&limit).unwrap_err().extra.unwrap().retry_after,
+        Some(Duration::from_secs(1))
+    );
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! Failures and locks in Redis: `menshen:lockout:HASH` and what belongs to it.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use filters::state::{
+    Admission, LISTED, LockLabel, LockSubject, LockTerms, Locked, LockoutStore, Outcome, RESERVATION,
+    StateAway, lock_id,
+};
+use futures_util::future::BoxFuture;
+
+use super::{LOCKOUT, Redis};
+
+const LOCKS: &str = "menshen:lockouts";
+
+impl LockoutStore for Redis {
+    fn reserve(
+        &self,
+        subject: &LockSubject,
+        terms: LockTerms,
+    ) -> BoxFuture<'static, Result<Admission, StateAway>> {
+        let (redis, key) = (self.clone(), subject.key);
+        Box::pin(async move {
+            let number = attempt_number();
+            let mut script = LOCKOUT.prepare_invoke();
+            for key in keys(&key) {
+                script.key(key);
+            }
+            script.arg("reserve").arg(terms.failures).arg(millis(terms.within)).arg(millis(RESERVATION));
+            let (go, wait): (u8, u64) = redis.ask(script.arg(number)).await?;
+            Ok(if go == 1 { Admission::Go(number) } else { Admission::Wait(Duration::from_millis(wait)) })
+        })
+    }
+
+    fn settle(
+        &self,
+        subject: &LockSubject,
+        terms: LockTerms,
+        attempt: Option<u64>,
+        outcome: Outcome,
+    ) -> BoxFuture<'static, Result<(), StateAway>> {
+        let (redis, subject) = (self.clone(), subject.clone());
+        // On the control runtime, so that it is done though nobody waits.
+        let settled = self.inner.control.spawn(async move {
+            let outcome = match outcome {
+                Outcome::Failed => "failed",
+                Outcome::Passed => "passed",
+                Outcome::Unclear => "unclear",
+            };
+            let label = serde_json::to_string(&*subject.label).map_err(|_| StateAway)?;
+            let mut script = LOCKOUT.prepare_invoke();
+            for key in keys(&subject.key) {
+                script.key(key);
+            }
+            script.key(LOCKS).arg("settle").arg(terms.failures).arg(millis(terms.within));
+            script.arg(millis(terms.lock)).arg(attempt.unwrap_or_else(attempt_number)).arg(outcome);
+            redis.ask(script.arg(label).arg(hex::encode(subject.key))).await
+        });
+        Box::pin(async move { settled.await.map_err(|_| StateAway)? })
+    }
+
+    fn list(&self) -> BoxFuture<'static, Result<Vec<Locked>, StateAway>> {
+        let redis = self.clone();
+        Box::pin(async move {
+            let mut script = LOCKOUT.prepare_invoke();
+            script.key(LOCKS).arg("list").arg(LISTED);
+            let rows: Vec<String> = redis.ask(&script).await?;
+            Ok(rows.chunks_exact(4).filter_map(locked).collect())
+        })
+    }
+
+    fn remove(&self, id: &str) -> BoxFuture<'static, Result<bool, StateAway>> {
+        let (redis, id) = (self.clone(), id.to_owned());
+        Box::pin(async move {
+            if id.len() != 16 {
+                return Ok(false);
+            }
+            let mut script = LOCKOUT.prepare_invoke();
+            redis.ask(script.key(LOCKS).arg("remove").arg(id)).await
+        })
+    }
+}
+
+fn keys(key: &[u8; 16]) -> [String; 3] {
+    let lock = format!("menshen:lockout:{}", hex::encode(key));
+    [lock.clone(), format!("{lock}:failures"), format!("{lock}:attempts")]
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// A number that no other gateway gives: a keyed hash of a counter, the key random for each process.
+fn attempt_number() -> u64 {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    KEY.hash_one(NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// One row of the list: hash, since, until, label.
+fn locked(row: &[String]) -> Option<Locked> {
+    let key: [u8; 16] = hex::decode(&row[0]).ok()?.try_into().ok()?;
+    let label: LockLabel = serde_json::from_str(&row[3]).ok()?;
+    Some(Locked { id: lock_id(&key), label, since: at(&row[1])?, until: at(&row[2])? })
+}
+
+fn at(millis: &str) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_millis(millis.parse().ok()?))
+}
