@@ -31,6 +31,9 @@ pub mod tenant;
 pub mod lockout;
 pub mod rate;
 pub mod state;
+pub mod language;
+pub mod refusal;
+pub mod scrub;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
 pub use facts::{Caller, Facts, Token};
