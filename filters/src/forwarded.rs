@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use pingora_http::RequestHeader;
 
 use crate::facts::Caller;
@@ -93,22 +93,22 @@ impl Forwarding<'_> {
             }
             None => client.clone(),
         };
-        let mut set = |name: &'static str, value| set_request(request, HeaderName::from_static(name), value);
-        set("x-request-id", encoded(self.request_id));
-        set("x-real-ip", client);
-        set("x-forwarded-for", chain);
-        set("x-forwarded-proto", HeaderValue::from_static(self.scheme));
-        set("x-forwarded-host", encoded(self.host));
-        set("x-forwarded-port", HeaderValue::from(self.port));
+        let mut set = |name: &'static str, value| set_request(request, name, value);
+        set("X-Request-Id", encoded(self.request_id));
+        set("X-Real-IP", client);
+        set("X-Forwarded-For", chain);
+        set("X-Forwarded-Proto", HeaderValue::from_static(self.scheme));
+        set("X-Forwarded-Host", encoded(self.host));
+        set("X-Forwarded-Port", HeaderValue::from(self.port));
         set("traceparent", self.trace.header());
         if let Some(tenant) = self.tenant {
-            set("x-tenant-id", encoded(tenant));
+            set("X-Tenant-Id", encoded(tenant));
         }
         if let Some(caller) = self.caller {
-            set("x-auth-subject", encoded(&caller.subject));
-            set("x-auth-identity", encoded(&caller.identity));
-            set("x-auth-roles", list(&caller.roles));
-            set("x-auth-permissions", list(&caller.permissions));
+            set("X-Auth-Subject", encoded(&caller.subject));
+            set("X-Auth-Identity", encoded(&caller.identity));
+            set("X-Auth-Roles", list(&caller.roles));
+            set("X-Auth-Permissions", list(&caller.permissions));
         }
         if !self.trace.continued {
             request.remove_header("tracestate");

@@ -6,7 +6,7 @@
 
 use config::rules::Headers;
 use http::header::{CONNECTION, HeaderName, HeaderValue, TE, UPGRADE};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::{IntoCaseHeaderName, RequestHeader, ResponseHeader};
 
 use crate::denial::{Denial, Reason};
 
@@ -153,7 +153,7 @@ pub fn edit_response(rules: &Headers, response: &mut ResponseHeader) {
     }
 }
 
-pub(crate) fn set_request(request: &mut RequestHeader, name: HeaderName, value: HeaderValue) {
+pub(crate) fn set_request(request: &mut RequestHeader, name: impl IntoCaseHeaderName, value: HeaderValue) {
     request.insert_header(name, value).expect("a parsed name is a name");
 }
 
