@@ -34,6 +34,9 @@ pub mod state;
 pub mod language;
 pub mod refusal;
 pub mod scrub;
+pub mod upload;
+pub mod websocket;
+pub mod upload;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
 pub use facts::{Caller, Facts, Token};

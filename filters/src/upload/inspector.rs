@@ -1,0 +1,433 @@
+//! The rules of an upload route, and the inspector that applies them to one body.
+//!
+//! What is refused with which code, where the contract leaves a choice:
+//! - a body that is neither a form nor (with `raw`) a file, a file in a field that is not listed, more than 100 fields:
+//!   400 `upload.malformed`; a field over 1 MiB: 413 `upload.too_large`;
+//! - `scanner.on_failure: deny`: 503 `scan.unavailable`; `scanner.on_unscanned: deny`: the same 503 when time may heal it
+//!   (timed out, cut, unclear), else (encrypted, over a limit of the scanner's) 422 `upload.content_denied`, so that
+//!   nobody is told to send the same file again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use config::rules::Upload;
+use config::{Fallback, RuleName};
+use futures_util::future::BoxFuture;
+use http::header::{
+    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, TRANSFER_ENCODING,
+};
+use http::{HeaderName, Method};
+use pingora_http::RequestHeader;
+
+use super::content_type::{FormType, form_type};
+use super::file::{CheckedFile, FileCheck, FileId};
+use super::multipart::{Event, Parser};
+use super::part::{PartHead, hex, raw_filename};
+use super::scan::{FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner, Unscanned};
+use super::{malformed, name, package, report};
+use crate::denial::{Denial, FieldProblem, Reason};
+use crate::facts::Facts;
+use crate::filter::{BodyInspector, FileReport, Filter, Findings, WholeBody};
+
+/// Parts of a form that are no files.
+const MAX_FIELDS: usize = 100;
+/// Bytes of one of them.
+const MAX_FIELD: u64 = 1 << 20;
+
+/// `upload:` of a route. Lets a body pass when every file in it passes every check; a form without files passes.
+pub struct UploadRules(Arc<Rules>);
+
+struct Rules {
+    /// Any when empty.
+    fields: HashSet<String>,
+    max_files: usize,
+    /// Extension → class and bytes of one file.
+    classes: HashMap<String, (String, u64)>,
+    raw: bool,
+    /// `None` with `scan: false`.
+    scanner: Option<Arc<dyn Scanner>>,
+    policy: ScanPolicy,
+}
+
+impl UploadRules {
+    /// The rules of one route. `scanner` is not asked when the route does not scan.
+    pub fn build(rules: &Upload, scanner: Arc<dyn Scanner>, policy: ScanPolicy) -> Self {
+        let classes = rules.classes.iter().flat_map(|class| {
+            class
+                .extensions
+                .iter()
+                .map(|one| (one.to_ascii_lowercase(), (class.name.clone(), class.max_size)))
+        });
+        Self(Arc::new(Rules {
+            fields: rules.fields.iter().cloned().collect(),
+            max_files: rules.max_files,
+            classes: classes.collect(),
+            raw: rules.raw,
+            scanner: rules.scan.then_some(scanner),
+            policy,
+        }))
+    }
+}
+
+impl Filter for UploadRules {
+    fn name(&self) -> RuleName {
+        RuleName::Upload
+    }
+
+    fn inspector(
+        &self,
+        request: &RequestHeader,
+        facts: &Facts<'_>,
+    ) -> Result<Option<Box<dyn BodyInspector>>, Denial> {
+        let has_body = request.headers.contains_key(TRANSFER_ENCODING)
+            || request.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+        match self.0.inspector(request, facts) {
+            Ok(inspector) => Ok(Some(inspector)),
+            Err(denial) if has_body => Err(denial),
+            // Nobody has sent a body yet; over HTTP/2 that is not known before its first byte.
+            Err(denial) => match is_bodiless(request) {
+                true => Ok(Some(Box::new(NoBody(denial)))),
+                false => Err(denial),
+            },
+        }
+    }
+}
+
+/// Whether a request may come without a body, and then needs no checks: anything but a raw upload.
+fn is_bodiless(request: &RequestHeader) -> bool {
+    !request.headers.contains_key(CONTENT_TYPE)
+        || ![Method::PUT, Method::POST, Method::PATCH].contains(&request.method)
+}
+
+impl Rules {
+    fn inspector(
+        self: &Arc<Self>,
+        request: &RequestHeader,
+        facts: &Facts<'_>,
+    ) -> Result<Box<dyn BodyInspector>, Denial> {
+        if one(request, &CONTENT_ENCODING)?.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+            return Err(malformed("a body with a content coding"));
+        }
+        if one(request, &CONTENT_RANGE)?.is_some() {
+            return Err(malformed("a part of a body"));
+        }
+        match one(request, &CONTENT_TYPE)?.map(form_type).transpose()? {
+            Some(FormType::Form(boundary)) => {
+                let form =
+                    Form { rules: self.clone(), files: Vec::new(), fields: 0, current: Current::Nothing };
+                Ok(Box::new(FormInspector { parser: Parser::new(&boundary), form }))
+            }
+            _ if self.raw && [Method::PUT, Method::POST].contains(&request.method) => {
+                let file = self.admit(FileId { field: None, filename: raw_name(request, facts)? }, 0)?;
+                Ok(Box::new(RawInspector { rules: self.clone(), file }))
+            }
+            _ => Err(malformed("a body that is no form")),
+        }
+    }
+
+    /// Judges what is known of a file before its first byte.
+    fn admit(&self, id: FileId, start: u64) -> Result<FileCheck, Denial> {
+        if let Some(fault) = name::fault(&id.filename, |extension| self.classes.contains_key(extension)) {
+            return Err(id.refuse(Reason::UploadFilenameDenied, fault));
+        }
+        let extension = name::extension(&id.filename);
+        match extension.and_then(|extension| self.classes.get_key_value(&extension)) {
+            Some((extension, (class, max_size))) => {
+                Ok(FileCheck::new(id, extension.clone(), class.clone(), *max_size, start))
+            }
+            None => Err(id.refuse(Reason::UploadExtensionDenied, "an extension that is in no class")),
+        }
+    }
+
+    /// Judges what only the whole body can tell, file by file.
+    async fn conclude(&self, files: Vec<CheckedFile>, body: &dyn WholeBody) -> Result<Findings, Denial> {
+        let mut reports = Vec::with_capacity(files.len());
+        for file in files {
+            package::inspect(body, file.range.clone(), file.family).await.map_err(|fault| match fault {
+                package::Fault::Mismatch(detail) => file.id.refuse(Reason::UploadTypeMismatch, detail),
+                package::Fault::Active(detail) => file.id.refuse(Reason::UploadContentDenied, detail),
+                package::Fault::Unreadable(error) => unreadable(&error),
+            })?;
+            let (scan, engine) = self.scan(&file, body).await?;
+            reports.push(FileReport {
+                field: file.id.field.unwrap_or_default(),
+                filename: file.id.filename,
+                size: file.range.end - file.range.start,
+                media_type: file.media_type,
+                class: file.class,
+                sha256: hex::encode(file.sha256),
+                scan,
+                engine,
+            });
+        }
+        let header = report::value(&reports)?;
+        Ok(Findings { request_headers: vec![(report::NAME, header)], files: reports, lockout: None })
+    }
+
+    /// Asks the scanner and applies its policy. Gives the report's `scan` and `engine`.
+    async fn scan(
+        &self,
+        file: &CheckedFile,
+        body: &dyn WholeBody,
+    ) -> Result<(&'static str, &'static str), Denial> {
+        let Some(scanner) = &self.scanner else {
+            return Ok(("off", "none"));
+        };
+        let engine = scanner.engine();
+        let asked = FileToScan { body, range: file.range.clone(), sha256: file.sha256 };
+        match scanner.scan(asked).await {
+            Ok(Scanned::Clean) => Ok(("clean", engine)),
+            Ok(Scanned::Infected(name)) => {
+                Err(file.id.refuse(Reason::UploadInfected, format!("{engine} found {name}")))
+            }
+            Ok(Scanned::NotScanned(why)) => match self.policy.on_unscanned {
+                Fallback::Allow => Ok(("not_scanned", engine)),
+                Fallback::Deny => Err(unscanned(&file.id, &why)),
+            },
+            Err(ScanFailure::Unreachable(how)) => match self.policy.on_failure {
+                Fallback::Allow => Ok(("failed", engine)),
+                Fallback::Deny => Err(file.id.refuse(Reason::ScanUnavailable, how)),
+            },
+            Err(ScanFailure::Busy { retry_after }) => Err(file
+                .id
+                .refuse(Reason::ScanUnavailable, "too many scans are waiting")
+                .retry_after(retry_after)),
+            Err(ScanFailure::Unreadable(error)) => Err(unreadable(&error)),
+        }
+    }
+}
+
+fn unscanned(id: &FileId, why: &Unscanned) -> Denial {
+    let reason = match why.is_passing() {
+        true => Reason::ScanUnavailable,
+        false => Reason::UploadContentDenied,
+    };
+    id.refuse(reason, format!("not scanned: {why:?}"))
+}
+
+fn unreadable(error: &std::io::Error) -> Denial {
+    Denial::new(Reason::Internal, format!("the spooled body cannot be read back: {error}"))
+}
+
+/// The one value of a header, if there is any.
+fn one<'a>(request: &'a RequestHeader, header: &HeaderName) -> Result<Option<&'a [u8]>, Denial> {
+    let mut values = request.headers.get_all(header).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value.map(|value| value.as_bytes())),
+        _ => Err(malformed("a header about the body twice")),
+    }
+}
+
+/// The name of a raw upload: by `Content-Disposition`, else the path's last segment. With PUT, where apps store by the
+/// path, the segment must be a good name in any case.
+fn raw_name(request: &RequestHeader, facts: &Facts<'_>) -> Result<String, Denial> {
+    let segment = facts.path.rsplit('/').next().unwrap_or_default();
+    let segment = percent_decoded(segment).ok_or_else(|| malformed("a path that is not UTF-8"))?;
+    let named = one(request, &CONTENT_DISPOSITION)?.map(raw_filename).transpose()?.flatten();
+    let Some(named) = named else { return Ok(segment) };
+    if request.method == Method::PUT
+        && let Some(fault) = name::fault(&segment, |_| false)
+    {
+        return Err(FileId { field: None, filename: segment }.refuse(Reason::UploadFilenameDenied, fault));
+    }
+    Ok(named)
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at..] {
+            [b'%', high, low, ..] => {
+                decoded.push(hex(high)? << 4 | hex(low)?);
+                at += 3;
+            }
+            [byte, ..] => {
+                decoded.push(byte);
+                at += 1;
+            }
+            [] => break,
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// For a request that may have no body: the refusal, should one come.
+struct NoBody(Denial);
+
+impl BodyInspector for NoBody {
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), Denial> {
+        match bytes.is_empty() {
+            true => Ok(()),
+            false => Err(self.0.clone()),
+        }
+    }
+
+    fn finish(self: Box<Self>, body: &dyn WholeBody) -> BoxFuture<'_, Result<Findings, Denial>> {
+        Box::pin(async move {
+            match body.is_empty() {
+                true => Ok(Findings::default()),
+                false => Err(self.0),
+            }
+        })
+    }
+}
+
+/// One file as the whole body.
+struct RawInspector {
+    rules: Arc<Rules>,
+    file: FileCheck,
+}
+
+impl BodyInspector for RawInspector {
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), Denial> {
+        self.file.push(bytes)
+    }
+
+    fn finish(self: Box<Self>, body: &dyn WholeBody) -> BoxFuture<'_, Result<Findings, Denial>> {
+        Box::pin(async move {
+            let file = self.file.end()?;
+            whole(body, file.range.end)?;
+            self.rules.conclude(vec![file], body).await
+        })
+    }
+}
+
+/// The body must be what was inspected.
+fn whole(body: &dyn WholeBody, seen: u64) -> Result<(), Denial> {
+    match body.len() == seen {
+        true => Ok(()),
+        false => {
+            Err(Denial::new(Reason::Internal, "the body that was kept is not the one that was inspected"))
+        }
+    }
+}
+
+/// A form.
+struct FormInspector {
+    parser: Parser,
+    form: Form,
+}
+
+struct Form {
+    rules: Arc<Rules>,
+    files: Vec<CheckedFile>,
+    fields: usize,
+    current: Current,
+}
+
+/// The part that is arriving, with the length it declared.
+enum Current {
+    Nothing,
+    Field {
+        name: String,
+        size: u64,
+        declared: Option<u64>,
+    },
+    /// A browser's file input that was left empty.
+    NoFile(FileId),
+    File {
+        file: Box<FileCheck>,
+        start: u64,
+        declared: Option<u64>,
+    },
+}
+
+impl BodyInspector for FormInspector {
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), Denial> {
+        let form = &mut self.form;
+        self.parser.feed(bytes, &mut |event| match event {
+            Event::PartStart { head, offset } => form.start(head, offset),
+            Event::PartData(bytes) => form.data(bytes),
+            Event::PartEnd { offset } => form.end(offset),
+        })
+    }
+
+    fn finish(self: Box<Self>, body: &dyn WholeBody) -> BoxFuture<'_, Result<Findings, Denial>> {
+        Box::pin(async move {
+            self.parser.finish()?;
+            whole(body, self.parser.offset())?;
+            self.form.rules.conclude(self.form.files, body).await
+        })
+    }
+}
+
+impl Form {
+    fn start(&mut self, head: PartHead, offset: u64) -> Result<(), Denial> {
+        let Some(filename) = head.filename else {
+            return self.start_field(head.name, head.length);
+        };
+        let id = FileId { field: Some(head.name), filename };
+        let field = id.field.as_deref().unwrap_or_default();
+        if !self.rules.fields.is_empty() && !self.rules.fields.contains(field) {
+            return Err(id.refuse(Reason::UploadMalformed, "a file in a field that takes none"));
+        }
+        if id.filename.is_empty() {
+            self.count_field()?;
+            self.current = Current::NoFile(id);
+            return Ok(());
+        }
+        if self.files.len() == self.rules.max_files {
+            let limit = Some(self.rules.max_files as u64);
+            return Err(id.refuse_over(Reason::UploadTooManyFiles, "too many files", limit));
+        }
+        let file = Box::new(self.rules.admit(id, offset)?);
+        self.current = Current::File { file, start: offset, declared: head.length };
+        Ok(())
+    }
+
+    fn start_field(&mut self, name: String, declared: Option<u64>) -> Result<(), Denial> {
+        self.count_field()?;
+        self.current = Current::Field { name, size: 0, declared };
+        Ok(())
+    }
+
+    fn count_field(&mut self) -> Result<(), Denial> {
+        self.fields += 1;
+        match self.fields > MAX_FIELDS {
+            true => Err(malformed("too many fields")),
+            false => Ok(()),
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Result<(), Denial> {
+        match &mut self.current {
+            Current::File { file, .. } => file.push(bytes),
+            Current::Field { name, size, .. } => {
+                *size += bytes.len() as u64;
+                match *size > MAX_FIELD {
+                    true => Err(Denial::new(Reason::UploadTooLarge, "a field over 1 MiB").with_field(
+                        FieldProblem {
+                            field: Some(name.clone()),
+                            filename: None,
+                            code: Reason::UploadTooLarge.code(),
+                            limit: Some(MAX_FIELD),
+                        },
+                    )),
+                    false => Ok(()),
+                }
+            }
+            Current::NoFile(id) => Err(id.refuse(Reason::UploadFilenameDenied, "a file without a name")),
+            Current::Nothing => Err(Denial::new(Reason::Internal, "data outside of any part")),
+        }
+    }
+
+    fn end(&mut self, offset: u64) -> Result<(), Denial> {
+        let (length, declared) = match std::mem::replace(&mut self.current, Current::Nothing) {
+            Current::File { file, start, declared } => {
+                self.files.push(file.end()?);
+                (offset - start, declared)
+            }
+            Current::Field { size, declared, .. } => (size, declared),
+            Current::NoFile(_) | Current::Nothing => (0, None),
+        };
+        match declared.is_some_and(|declared| declared != length) {
+            true => Err(malformed("a part that is not as long as it says")),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! Uploads: nothing unchecked reaches an app.
+//!
+//! Bytes pass through in one direction, and every stage is blind to where chunks end:
+//!
+//! ```text
+//! content type → multipart parser → part head → name → extension → size → content → whole body: package, scan
+//! (content_type)  (multipart)       (part)      (name)  (sniff)     (file) (active, svg)  (package, scan)
+//! ```
+//!
+//! The first file that fails refuses the request. Content is judged every 8 KiB of a file and at its end, never in
+//! between, so that the same bytes give the same verdict however they were divided.
+
+mod active;
+mod builtin;
+mod content_type;
+mod file;
+mod inspector;
+mod multipart;
+mod name;
+mod package;
+mod part;
+mod report;
+mod scan;
+mod sniff;
+mod svg;
+
+pub use builtin::Builtin;
+pub use content_type::{FormType, form_type};
+pub use inspector::UploadRules;
+pub use multipart::{Event, Parser};
+pub use part::PartHead;
+pub use scan::{FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner, Unscanned};
+pub use sniff::Family;
+
+use crate::denial::{Denial, Reason};
+use std::borrow::Cow;
+
+/// 400 `upload.malformed`: two readers of these bytes could differ.
+fn malformed(detail: impl Into<Cow<'static, str>>) -> Denial {
+    Denial::new(Reason::UploadMalformed, detail)
+}
