@@ -9,3 +9,5 @@ pub mod log_file;
 pub mod metrics;
 pub mod record;
 pub mod timestamp;
+pub mod clamd;
+pub mod spool;

@@ -1,0 +1,338 @@
+//! Where bodies wait while they are checked: memory up to a limit each, then a file without a name.
+//!
+//! The file is made with `O_TMPFILE` (unlinked at once where the file system lacks it), so that nothing is left behind,
+//! whatever ends the process. It is written in pieces of 256 KiB and read in pieces of 64 KiB on blocking threads:
+//! mostly the page cache takes them at memory speed, but when the kernel makes writers wait for the disk, it must not
+//! be the event loop of every other connection that waits. A body's memory is one buffer of `spool.memory` or 256 KiB,
+//! whichever is larger.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use filters::{Denial, Reason, WholeBody};
+use futures_util::future::BoxFuture;
+use tokio::task::spawn_blocking;
+
+/// Bytes written to a file at a time.
+const BATCH: usize = 256 * 1024;
+/// Bytes read at a time.
+const PIECE: u64 = 64 * 1024;
+
+/// The account of all bodies at a time, and where they may go. Cheap to clone; outlives reloads.
+#[derive(Clone)]
+pub struct Spool(Arc<Account>);
+
+struct Account {
+    settings: ArcSwap<config::Spool>,
+    memory: AtomicU64,
+    disk: AtomicU64,
+    total: AtomicU64,
+}
+
+/// What bodies take right now, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpoolUsage {
+    /// In memory.
+    pub memory: u64,
+    /// In files.
+    pub disk: u64,
+}
+
+/// Why a body cannot be kept: 503 `spool.exhausted`.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// All bodies together would pass `spool.max_total`.
+    #[error("all bodies together would pass spool.max_total ({0} bytes)")]
+    Full(u64),
+    /// The file cannot be made or written.
+    #[error("the spool's file cannot be written: {0}")]
+    Disk(#[from] io::Error),
+}
+
+impl From<SpoolError> for Denial {
+    fn from(error: SpoolError) -> Self {
+        Denial::new(Reason::SpoolExhausted, error.to_string())
+    }
+}
+
+impl Spool {
+    /// An empty spool.
+    pub fn new(settings: config::Spool) -> Self {
+        let zero = AtomicU64::default;
+        Self(Arc::new(Account {
+            settings: ArcSwap::from_pointee(settings),
+            memory: zero(),
+            disk: zero(),
+            total: zero(),
+        }))
+    }
+
+    /// Takes new settings; bodies that are there stay where they are.
+    pub fn apply(&self, settings: config::Spool) {
+        self.0.settings.store(Arc::new(settings));
+    }
+
+    /// A place for one body, empty.
+    pub fn body(&self) -> SpooledBody {
+        let settings = self.0.settings.load();
+        SpooledBody {
+            account: self.0.clone(),
+            limit: settings.memory,
+            buffer: Vec::new(),
+            file: None,
+            written: 0,
+        }
+    }
+
+    /// For `menshen_spool_bytes{kind="memory"|"disk"}`.
+    pub fn usage(&self) -> SpoolUsage {
+        SpoolUsage {
+            memory: self.0.memory.load(Ordering::Relaxed),
+            disk: self.0.disk.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Whether a file can be made in the spool's directory: for `check` and readiness.
+    pub fn probe(&self) -> io::Result<()> {
+        tempfile::tempfile_in(&self.0.settings.load().directory).map(drop)
+    }
+}
+
+impl Account {
+    /// Takes `bytes` more, or says that there is no room for them.
+    fn take(&self, bytes: u64) -> Result<(), SpoolError> {
+        let limit = self.settings.load().max_total;
+        let fits = |total: u64| total.checked_add(bytes).filter(|&total| total <= limit);
+        match self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
+            Ok(_) => {
+                self.memory.fetch_add(bytes, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(_) => Err(SpoolError::Full(limit)),
+        }
+    }
+
+    /// `bytes` went from memory to a file.
+    fn spilled(&self, bytes: u64) {
+        self.disk.fetch_add(bytes, Ordering::Relaxed);
+        self.memory.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// One body. It can be read back at any time, also while it grows. Its room is given back when it is dropped.
+pub struct SpooledBody {
+    account: Arc<Account>,
+    /// `spool.memory`
+    limit: usize,
+    /// The bytes behind those in the file.
+    buffer: Vec<u8>,
+    file: Option<Arc<File>>,
+    /// Bytes in the file.
+    written: u64,
+}
+
+impl SpooledBody {
+    /// Adds bytes to the end. Waits while a full buffer is written. After an error, or when the future is dropped
+    /// before its end, the body is of no more use.
+    pub async fn append(&mut self, mut bytes: &[u8]) -> Result<(), SpoolError> {
+        while !bytes.is_empty() {
+            let room = match self.file {
+                None => self.limit,
+                Some(_) => BATCH.max(self.limit),
+            };
+            let (piece, rest) = bytes.split_at(bytes.len().min(room.saturating_sub(self.buffer.len())));
+            self.account.take(piece.len() as u64)?;
+            self.buffer.extend_from_slice(piece);
+            bytes = rest;
+            if !bytes.is_empty() {
+                self.spill().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the buffer to the file, and keeps its memory for what comes next.
+    async fn spill(&mut self) -> Result<(), SpoolError> {
+        let file = match &self.file {
+            Some(file) => file.clone(),
+            None => {
+                let directory: PathBuf = self.account.settings.load().directory.clone();
+                let file = blocking(move || tempfile::tempfile_in(directory)).await?;
+                self.file.insert(Arc::new(file)).clone()
+            }
+        };
+        let (buffer, at) = (std::mem::take(&mut self.buffer), self.written);
+        // The account holds these bytes as memory until they are written, also when this future is dropped: the drop
+        // below cannot see them, so that they are counted by a guard that can.
+        let mut lent = Lent { account: self.account.clone(), bytes: buffer.len() as u64 };
+        let buffer = blocking(move || file.write_all_at(&buffer, at).map(|()| buffer)).await?;
+        self.account.spilled(std::mem::take(&mut lent.bytes));
+        self.written += buffer.len() as u64;
+        self.buffer = buffer;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+/// Bytes that are on their way to the file.
+struct Lent {
+    account: Arc<Account>,
+    bytes: u64,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.account.memory.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.account.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl WholeBody for SpooledBody {
+    fn len(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> BoxFuture<'_, io::Result<Bytes>> {
+        let end = range.end.min(range.start.saturating_add(PIECE)).min(self.len());
+        if range.start >= end {
+            return Box::pin(async { Err(io::ErrorKind::UnexpectedEof.into()) });
+        }
+        let Some(file) = self.file.clone().filter(|_| range.start < self.written) else {
+            let place = |at: u64| usize::try_from(at - self.written).unwrap_or(usize::MAX);
+            let bytes = self.buffer.get(place(range.start)..place(end)).map(Bytes::copy_from_slice);
+            return Box::pin(async { bytes.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()) });
+        };
+        let length = usize::try_from(end.min(self.written) - range.start).unwrap_or_default();
+        Box::pin(blocking(move || {
+            let mut bytes = vec![0; length];
+            file.read_exact_at(&mut bytes, range.start).map(|()| bytes.into())
+        }))
+    }
+}
+
+impl Drop for SpooledBody {
+    fn drop(&mut self) {
+        let held = self.buffer.len() as u64;
+        self.account.memory.fetch_sub(held, Ordering::Relaxed);
+        self.account.disk.fetch_sub(self.written, Ordering::Relaxed);
+        self.account.total.fetch_sub(held + self.written, Ordering::Relaxed);
+    }
+}
+
+/// Runs what may wait for the disk where waiting does no harm.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    spawn_blocking(work).await.unwrap_or_else(|_| Err(io::Error::other("the disk's thread ended")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spool(memory: usize, max_total: u64) -> (Spool, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        (Spool::new(config::Spool { memory, directory: directory.path().into(), max_total }), directory)
+    }
+
+    async fn read_all(body: &SpooledBody) -> Vec<u8> {
+        let mut all = Vec::new();
+        while (all.len() as u64) < body.len() {
+            let piece = body.read(all.len() as u64..body.len()).await.unwrap();
+            assert!(!piece.is_empty() && piece.len() <= 64 * 1024);
+            all.extend_from_slice(&piece);
+        }
+        all
+    }
+
+    fn pattern(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at * 31 % 251) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn gives_back_what_it_took_from_memory_and_from_disk() {
+        for (memory, length) in [(1000, 0), (1000, 1000), (1000, 1001), (0, 300_000), (100_000, 3_000_001)] {
+            for piece in [1 + length / 3, 70_000] {
+                let (spool, directory) = spool(memory, u64::MAX);
+                let (mut body, all) = (spool.body(), pattern(length));
+                for piece in all.chunks(piece) {
+                    body.append(piece).await.unwrap();
+                }
+                assert_eq!(read_all(&body).await, all);
+                let usage = spool.usage();
+                assert_eq!(usage.memory + usage.disk, length as u64);
+                assert_eq!(usage.disk > 0, length > memory);
+                assert_eq!(directory.path().read_dir().unwrap().count(), 0, "the file has no name");
+                drop(body);
+                assert_eq!(spool.usage(), SpoolUsage { memory: 0, disk: 0 });
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn reads_a_range_and_nothing_beyond_the_end() {
+        let (spool, _directory) = spool(10, u64::MAX);
+        let mut body = spool.body();
+        body.append(&pattern(400_000)).await.unwrap();
+        assert_eq!(body.read(300_000..300_005).await.unwrap(), pattern(400_000)[300_000..300_005]);
+        assert_eq!(body.read(399_999..500_000).await.unwrap().len(), 1);
+        assert!(body.read(400_000..400_001).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn refuses_what_would_pass_the_total_and_gives_room_back() {
+        let (spool, _directory) = spool(10, 100);
+        let (mut first, mut second) = (spool.body(), spool.body());
+        first.append(&[0; 60]).await.unwrap();
+        let error = second.append(&[0; 60]).await.unwrap_err();
+        assert!(matches!(error, SpoolError::Full(100)));
+        assert_eq!(Denial::from(error).reason, Reason::SpoolExhausted);
+        drop((first, second));
+        assert_eq!(spool.0.total.load(Ordering::Relaxed), 0);
+        spool.body().append(&[0; 100]).await.unwrap();
+        assert_eq!(spool.0.total.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn says_when_the_directory_is_not_there() {
+        let (spool, directory) = spool(10, u64::MAX);
+        assert!(spool.probe().is_ok());
+        drop(directory);
+        assert!(spool.probe().is_err());
+        let error = spool.body().append(&[0; 11]).await.unwrap_err();
+        assert!(matches!(error, SpoolError::Disk(_)));
+        assert_eq!(spool.usage(), SpoolUsage { memory: 0, disk: 0 });
+    }
+
+    /// Resident memory of this process in bytes.
+    fn resident() -> u64 {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    }
+
+    #[tokio::test]
+    async fn eight_large_bodies_leave_memory_flat() {
+        let (spool, _directory) = spool(256 * 1024, u64::MAX);
+        let before = resident();
+        let chunk = pattern(32 * 1024);
+        let mut bodies: Vec<SpooledBody> = (0..8).map(|_| spool.body()).collect();
+        for _ in 0..50 * 32 {
+            for body in &mut bodies {
+                body.append(&chunk).await.unwrap();
+            }
+        }
+        let body = &bodies[7];
+        let mut at = 0;
+        while at < body.len() {
+            at += body.read(at..body.len()).await.unwrap().len() as u64;
+        }
+        assert_eq!(at, 50 << 20);
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 32 << 20, "{grown}");
+    }
+}
