@@ -11,3 +11,4 @@ pub mod record;
 pub mod timestamp;
 pub mod clamd;
 pub mod spool;
+pub mod jwks;
