@@ -7,6 +7,7 @@
 //! it: put a rule by address beside it.
 
 mod header;
+mod quota;
 mod table;
 
 use std::hash::Hasher;
@@ -23,8 +24,9 @@ use sha2::{Digest, Sha256};
 use crate::denial::{Denial, Reason};
 use crate::facts::Facts;
 use crate::filter::{Filter, Judgement, Note, Verdict};
-use crate::state::{Quota, RateStore, Shared, Standing, Take, unavailable};
+use crate::state::{RateStore, Shared, Take, unavailable};
 
+pub use quota::{Quota, Standing};
 use table::RateTable;
 pub use table::RateTables;
 
