@@ -193,8 +193,12 @@ impl Scrubber {
             }
             let start = at;
             let mut digits = 0;
-            while at < text.len() && CLASS[usize::from(text[at])] & WORD != 0 {
-                digits += usize::from(CLASS[usize::from(text[at])] & DIGIT != 0);
+            for &byte in &text[start..] {
+                let class = CLASS[usize::from(byte)];
+                if class & WORD == 0 {
+                    break;
+                }
+                digits += usize::from(class & DIGIT != 0);
                 at += 1;
             }
             let length = at - start;

@@ -1,11 +1,12 @@
 //! The access log: one line for every finished request, formatted straight into the log's buffer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use config::AccessFormat;
 use filters::scrub::Scrubber;
 
-use crate::json_line::{push_millis, push_number, push_string};
+use crate::json_line::{push_address, push_millis, push_number, push_string};
 use crate::log_file::LogFile;
 use crate::record::Record;
 use crate::timestamp::{push_common, push_rfc3339};
@@ -48,12 +49,12 @@ pub fn push_json(record: &Record<'_>, scrubber: &Scrubber, line: &mut Vec<u8>) {
     members.line.extend_from_slice(b"{\"time\":\"");
     push_rfc3339(record.time, members.line);
     members.line.push(b'"');
-    members.string("request_id", &scrubber.name(record.request_id));
-    members.string("trace_id", &scrubber.name(record.trace_id));
+    members.string("request_id", &id(record.request_id, scrubber));
+    members.string("trace_id", &id(record.trace_id, scrubber));
     members.client(record);
     members.optional("tenant", record.tenant.map(|tenant| scrubber.name(tenant)).as_deref());
     members.optional("subject", record.subject.map(|subject| scrubber.name(subject)).as_deref());
-    members.string("method", &scrubber.scrub_bytes(record.method));
+    members.string("method", &method(record.method, scrubber));
     members.string("host", &scrubber.scrub_bytes(record.host));
     members.string("path", &scrubber.path(record.path));
     members.optional("query", record.query.map(|query| scrubber.query(query)).as_deref());
@@ -95,7 +96,7 @@ pub fn push_json(record: &Record<'_>, scrubber: &Scrubber, line: &mut Vec<u8>) {
 /// Nginx's `combined`: `client - user [time] "request" status bytes "referer" "agent"`, with Nginx's `\xHH` for
 /// what would break the line.
 pub fn push_combined(record: &Record<'_>, scrubber: &Scrubber, line: &mut Vec<u8>) {
-    push_display(record.client, line);
+    push_address(record.client, line);
     line.extend_from_slice(b" - ");
     match record.subject.map(|subject| scrubber.name(subject)) {
         // The field ends at a space, so a space in it is written as Nginx writes a quote.
@@ -108,7 +109,7 @@ pub fn push_combined(record: &Record<'_>, scrubber: &Scrubber, line: &mut Vec<u8
     line.extend_from_slice(b" [");
     push_common(record.time, line);
     line.extend_from_slice(b"] \"");
-    push_hex_escaped(&scrubber.scrub_bytes(record.method), line);
+    push_hex_escaped(&method(record.method, scrubber), line);
     line.push(b' ');
     push_hex_escaped(&scrubber.path(record.path), line);
     if let Some(query) = record.query {
@@ -167,14 +168,28 @@ impl Members<'_> {
     fn client(&mut self, record: &Record<'_>) {
         self.name("client");
         self.line.push(b'"');
-        push_display(record.client, self.line);
+        push_address(record.client, self.line);
         self.line.push(b'"');
     }
 }
 
-fn push_display(value: impl std::fmt::Display, line: &mut Vec<u8>) {
-    use std::io::Write;
-    write!(line, "{value}").expect("a vector takes every write");
+/// Ids of the usual form, 32 hex digits, hold nothing to hide and are not searched; any other is.
+fn id<'t>(id: &'t str, scrubber: &Scrubber) -> Cow<'t, str> {
+    if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        Cow::Borrowed(id)
+    } else {
+        scrubber.name(id)
+    }
+}
+
+/// Nor are methods that are capital letters, few enough.
+fn method<'t>(method: &'t [u8], scrubber: &Scrubber) -> Cow<'t, str> {
+    match std::str::from_utf8(method) {
+        Ok(name) if name.len() <= 8 && name.bytes().all(|byte| byte.is_ascii_uppercase()) => {
+            Cow::Borrowed(name)
+        }
+        _ => scrubber.scrub_bytes(method),
+    }
 }
 
 fn push_hex_escaped(text: &str, line: &mut Vec<u8>) {

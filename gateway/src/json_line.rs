@@ -1,10 +1,20 @@
 //! JSON lines without a serialiser: for what is written once a request.
 
+use std::net::IpAddr;
+
 /// Appends `text` between quotes. Control characters, and those that some readers take for line ends or that turn
 /// the direction of what follows, are escaped, so that one line stays one line.
 pub fn push_string(text: &str, line: &mut Vec<u8>) {
     line.push(b'"');
     let bytes = text.as_bytes();
+    // Without an early exit the compiler looks at sixteen bytes at a time.
+    let odd =
+        |odd: bool, byte: &u8| odd | (*byte < 0x20) | (*byte >= 0x7f) | (*byte == b'"') | (*byte == b'\\');
+    if !bytes.iter().fold(false, odd) {
+        line.extend_from_slice(bytes);
+        line.push(b'"');
+        return;
+    }
     let mut from = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         if !MUST_ESCAPE[usize::from(byte)] {
@@ -39,6 +49,21 @@ pub fn push_number(value: u64, line: &mut Vec<u8>) {
         }
     }
     line.extend_from_slice(&digits[at..]);
+}
+
+/// Appends an address without going through the formatter when it is the common kind.
+pub fn push_address(address: IpAddr, line: &mut Vec<u8>) {
+    match address {
+        IpAddr::V4(address) => {
+            for (index, octet) in address.octets().into_iter().enumerate() {
+                if index > 0 {
+                    line.push(b'.');
+                }
+                push_number(u64::from(octet), line);
+            }
+        }
+        IpAddr::V6(address) => line.extend_from_slice(address.to_string().as_bytes()),
+    }
 }
 
 /// Appends milliseconds with three places behind the point.
@@ -122,7 +147,11 @@ mod tests {
         push_number(u64::MAX, &mut line);
         line.push(b' ');
         push_millis(Duration::from_micros(12_034), &mut line);
-        assert_eq!(line, b"0 18446744073709551615 12.034");
+        for address in [" 10.200.0.7", " 2001:db8::1"] {
+            line.push(b' ');
+            push_address(address.trim().parse().unwrap(), &mut line);
+        }
+        assert_eq!(line, b"0 18446744073709551615 12.034 10.200.0.7 2001:db8::1");
     }
 
     proptest! {

@@ -9,7 +9,9 @@ use super::{Kind, Span};
 /// Tokens that begin or are introduced at this word: JWTs, `Bearer`/`Basic` credentials, `whk_`/`dw_` keys.
 pub(super) fn find_in_word(text: &[u8], start: usize, end: usize, spans: &mut Vec<Span>) {
     let word = &text[start..end];
+    // The capital is rare in words; looking for it first is what makes ordinary text cheap.
     if word.len() >= 6
+        && word.contains(&b'J')
         && let Some(offset) = memchr::memmem::find(word, b"eyJ")
         && let Some(end) = jwt_end(text, start + offset, end)
     {
@@ -197,21 +199,43 @@ fn is_domain(domain: &[u8]) -> bool {
 /// The text that this base64 (of either alphabet, without its padding) stands for, or `None` when it is no
 /// text. Ordinary words fail within their first characters.
 pub(super) fn decode_text(encoded: &[u8]) -> Option<Vec<u8>> {
-    let engine = if memchr::memchr2(b'+', b'/', encoded).is_some() { &STANDARD_ENGINE } else { &URL_ENGINE };
-    let mut probe = [0; 9];
-    engine.decode_slice(&encoded[..12], &mut probe).ok()?;
-    let is_text =
-        |bytes: &[u8]| !bytes.iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace());
-    let is_utf8 =
-        |bytes: &[u8]| std::str::from_utf8(bytes).err().is_none_or(|error| error.error_len().is_none());
-    if !is_text(&probe) || !is_utf8(&probe) {
+    if !begins_as_text(encoded) {
         return None;
     }
+    let engine = if memchr::memchr2(b'+', b'/', encoded).is_some() { &STANDARD_ENGINE } else { &URL_ENGINE };
     // One character more than whole bytes need belongs to nothing.
     let whole = if encoded.len() % 4 == 1 { encoded.len() - 1 } else { encoded.len() };
     let decoded = engine.decode(&encoded[..whole]).ok()?;
-    (is_text(&decoded) && std::str::from_utf8(&decoded).is_ok()).then_some(decoded)
+    let is_text = !decoded.iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace());
+    (is_text && std::str::from_utf8(&decoded).is_ok()).then_some(decoded)
 }
+
+/// Whether the first characters decode to what a text may begin with.
+fn begins_as_text(encoded: &[u8]) -> bool {
+    let mut decoded = [0; 9];
+    for (three, four) in decoded.chunks_exact_mut(3).zip(encoded.chunks_exact(4)) {
+        let bits = four.iter().fold(0_u32, |bits, byte| bits << 6 | u32::from(SEXTET[usize::from(*byte)]));
+        three.copy_from_slice(&bits.to_be_bytes()[1..]);
+        if three.iter().any(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace()) {
+            return false;
+        }
+    }
+    std::str::from_utf8(&decoded).err().is_none_or(|error| error.error_len().is_none())
+}
+
+/// What a character of either alphabet stands for; others never get here.
+const SEXTET: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut value = 0;
+    while value < 64 {
+        let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        table[letters[value] as usize] = value as u8;
+        value += 1;
+    }
+    table[b'+' as usize] = 62;
+    table[b'/' as usize] = 63;
+    table
+};
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
