@@ -7,14 +7,14 @@
 //! | `jwt` | base64url parts joined by dots of which the first begins `eyJ`; also cut short |
 //! | `credential` | what follows `Bearer` or `Basic`; user and password of a URL; `Authorization:`, `Cookie:` lines |
 //! | `key` | `whk_…`, `dw_…` |
-//! | `phone`, `idcard`, `card` | mainland mobile numbers, identity-card numbers, bank cards: see [`numbers`] |
+//! | `phone`, `idcard`, `card` | mainland mobile numbers, identity-card numbers, bank cards: see `scrub/numbers.rs` |
 //! | `email` | the part before the `@` |
-//! | `secret` | values of members, fields and parameters with telling names: see [`names`] |
-//! | `opaque` | what looks random: see [`tokens::looks_random`] |
+//! | `secret` | values of members, fields and parameters with telling names: see `scrub/names.rs` |
+//! | `opaque` | what looks random: see `scrub/tokens.rs` |
 //! | a name of the operator's | what `log.scrub` adds |
 //!
 //! Each also when percent-encoded (once or twice) or written in base64 or base64url, one in the other up to
-//! [`DEPTH`] deep. What is found is replaced by `[scrubbed:KIND]`.
+//! three deep. What is found is replaced by `[scrubbed:KIND]`.
 //!
 //! Cost: one pass over clean text, no allocation; time and memory linear in the length of the text. What is cut
 //! short must be cut after it was scrubbed, or half a secret is not known for one.
@@ -104,9 +104,9 @@ impl Scrubber {
     }
 
     fn bytes<'t>(&self, bytes: &'t [u8], place: Place) -> Cow<'t, str> {
-        match String::from_utf8_lossy(bytes) {
-            Cow::Borrowed(text) => self.hide(text, place),
-            Cow::Owned(text) => Cow::Owned(self.hide(&text, place).into_owned()),
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.hide(text, place),
+            Err(_) => Cow::Owned(self.hide(&String::from_utf8_lossy(bytes), place).into_owned()),
         }
     }
 

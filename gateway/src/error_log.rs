@@ -50,6 +50,11 @@ impl ErrorLog {
         Ok(log)
     }
 
+    /// The process's logger, once there is one.
+    pub fn installed() -> Option<&'static Self> {
+        INSTALLED.get()
+    }
+
     /// Applies a new policy: level, place and patterns. On an error nothing changes.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use filters::{FieldProblem, FileReport, Reason};
 
 use crate::access_log::AccessLog;
 use crate::audit::{Actor, Audit, Event};
+use crate::error_log::ErrorLog;
 use crate::log_file::LogFile;
 use crate::metrics::{Metrics, RouteMetrics, UpstreamMetrics};
 
@@ -167,6 +168,13 @@ impl Reporter {
             }
         };
         Ok(Self::new(Arc::clone(metrics), access, audit))
+    }
+
+    /// The metrics as text, with what the logs have lost so far.
+    pub fn metrics(&self) -> String {
+        self.metrics.log_lost("access", self.access.as_ref().map_or(0, |access| access.sink().lost()));
+        self.metrics.log_lost("error", ErrorLog::installed().map_or(0, ErrorLog::lost));
+        self.metrics.encode()
     }
 
     /// Has the files opened anew, on USR1.
@@ -351,7 +359,8 @@ mod tests {
         assert_eq!(place.lines("access.log").len(), 1);
         assert_eq!(place.audited(), []);
         let line = r#"menshen_requests_total{method="POST",route="/api/*",site="a.example",status="200"} 1"#;
-        assert!(place.metrics.encode().contains(line));
+        let text = place.reporter.metrics();
+        assert!(text.contains(line) && text.contains(r#"menshen_log_lost_total{log="access"} 0"#), "{text}");
     }
 
     #[test]

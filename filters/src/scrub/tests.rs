@@ -161,7 +161,11 @@ fn leaves_ordinary_text_alone() {
         "/api/v1/assets/550e8400-e29b-41d4-a716-446655440000/annual-report-2024-final-v2.pdf",
         "/img/IMG_20240115_123456_HDR.jpg",
         "/files/asset-550e8400-e29b-41d4-a716-446655440000.png",
-        "/backups/db-20240115T123456Z.tar.gz",
+        "/backups/database-20240115T123456Z.tar.gz",
+        "/assets/chunk-vendors-8f3e2a1b9c7d.js",
+        "/reports/annualReport2024-quarterlyReview2023-v2.pdf",
+        "/reports/2024Q3-Sales-EMEA-FINAL2.xlsx",
+        "/api/getAllByIdOrUrl2/listOfThingsByName",
         "/assets/index-BX3k2J9a.js",
         "/getUserProfileByIdVersion2/photos",
         "/static/logo@2x.png",
@@ -269,7 +273,7 @@ fn hides_random_tokens_of_the_usual_alphabets() {
             })
             .count();
         println!("{} of 2000 missed of {} letters", missed, letters.len());
-        assert!(missed <= 60, "{missed} of 2000 from {alphabet}");
+        assert!(missed <= 30, "{missed} of 2000 from {alphabet}");
     }
 }
 
