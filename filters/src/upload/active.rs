@@ -6,12 +6,12 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use memchr::memmem::Finder;
 
 use super::sniff::Family;
 use super::svg::Svg;
 
-/// PHP asks for white space behind `<?php`; JSP and ASP directives are those of real pages.
+/// Lower case, found in any case; the first byte is `<` or `$`. PHP asks for white space behind `<?php`; JSP and ASP directives are those of real pages.
 const SERVER: &[&[u8]] = &[
     b"<?php ",
     b"<?php\t",
@@ -47,9 +47,8 @@ const SERVER: &[&[u8]] = &[
     b"<jsp:root",
     b"<jsp:directive",
     b"<script runat",
-    b"getruntime().exec",
 ];
-/// What a browser that guesses types would run.
+/// What a browser that guesses types would run; found as above.
 const MARKUP: &[&[u8]] = &[
     b"<script>",
     b"<script ",
@@ -69,37 +68,26 @@ const MARKUP: &[&[u8]] = &[
     b"<!doctype html",
     b"<foreignobject",
 ];
-/// What an unpacker or a loader finds behind a picture's end, by signatures of six bytes and more.
-const APPENDED: &[&[u8]] = &[
-    b"PK\x03\x04\x0a\0",
-    b"PK\x03\x04\x14\0",
-    b"PK\x03\x04\x2d\0",
-    b"PK\x03\x04\x33\0",
-    b"PK\x03\x04\x3f\0",
-    b"PK\x05\x06\0\0\0\0",
-    b"Rar!\x1a\x07\0",
-    b"Rar!\x1a\x07\x01\0",
-    b"7z\xbc\xaf\x27\x1c",
-    b"\x7fELF\x02\x01\x01\0",
-    b"\x7fELF\x01\x01\x01\0",
-    b"This program cannot be run in DOS mode",
-    b"This program must be run under Win32",
+/// What is found as it stands: a beginning that is looked for, and what must follow it; anything, when nothing is given.
+type Signature = (&'static [u8], &'static [&'static [u8]]);
+/// What an unpacker or a loader finds behind a picture's end, by six bytes and more: local headers of a zip of the
+/// versions that are written, its end record, RAR 4 and 5, 7z, ELF, and the stub of a Windows program.
+const APPENDED: &[Signature] = &[
+    (b"PK\x03\x04", &[b"\x0a\0", b"\x14\0", b"\x2d\0", b"\x33\0", b"\x3f\0"]),
+    (b"PK\x05\x06\0\0\0\0", &[]),
+    (b"Rar!\x1a\x07", &[b"\0", b"\x01\0"]),
+    (b"7z\xbc\xaf\x27\x1c", &[]),
+    (b"\x7fELF", &[b"\x02\x01\x01\0", b"\x01\x01\x01\0"]),
+    (b"This program ", &[b"cannot be run in DOS mode", b"must be run under Win32"]),
 ];
 /// Names of a PDF's acting parts (ISO 32000-2 sections 12.6.4.6, 12.6.4.17, 7.11.4), where they are not compressed.
-const PDF: &[&[u8]] = &[b"/JavaScript", b"/J#61vaScript", b"/Launch", b"/EmbeddedFile"];
+const PDF: &[Signature] =
+    &[(b"/J", &[b"avaScript", b"#61vaScript"]), (b"/Launch", &[]), (b"/EmbeddedFile", &[])];
 
-static MEDIA_MARKERS: LazyLock<AhoCorasick> = LazyLock::new(|| automaton(&[SERVER, MARKUP, APPENDED]));
-static TEXT_MARKERS: LazyLock<AhoCorasick> = LazyLock::new(|| automaton(&[SERVER, MARKUP]));
-static PDF_MARKERS: LazyLock<AhoCorasick> = LazyLock::new(|| automaton(&[SERVER, PDF]));
-static SVG_MARKERS: LazyLock<AhoCorasick> = LazyLock::new(|| automaton(&[SERVER, APPENDED]));
-
-fn automaton(groups: &[&[&[u8]]]) -> AhoCorasick {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::DFA))
-        .build(groups.concat())
-        .expect("the markers are few and short")
-}
+static MEDIA_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], APPENDED));
+static TEXT_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], &[]));
+static PDF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], PDF));
+static SVG_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], APPENDED));
 
 /// What one file's content was found to be, so far. Its answer depends on the bytes alone, not on their division.
 pub(super) struct Content {
@@ -170,26 +158,69 @@ impl Content {
     }
 }
 
+/// Markers that are looked for together. An automaton for all of them reads byte by byte; this looks for the two bytes
+/// that markers of scripts start with, and for each of the few signatures, several times as fast.
+struct Set {
+    tags: Vec<&'static [u8]>,
+    /// Whether a tag's second byte may be this.
+    second: [bool; 256],
+    signatures: Vec<(Finder<'static>, &'static [&'static [u8]])>,
+    longest: usize,
+}
+
+impl Set {
+    fn new(tags: &[&[&'static [u8]]], signatures: &[Signature]) -> Self {
+        let tags = tags.concat();
+        let mut second = [false; 256];
+        for tag in &tags {
+            second[usize::from(tag[1])] = true;
+            second[usize::from(tag[1].to_ascii_uppercase())] = true;
+        }
+        let whole =
+            |(start, rest): &Signature| start.len() + rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
+        let longest = tags.iter().map(|tag| tag.len()).chain(signatures.iter().map(whole)).max().unwrap_or(1);
+        let signatures = signatures.iter().map(|&(start, rest)| (Finder::new(start), rest)).collect();
+        Self { tags, second, signatures, longest }
+    }
+
+    fn is_match(&self, bytes: &[u8]) -> bool {
+        memchr::memchr2_iter(b'<', b'$', bytes).any(|at| self.is_tag(&bytes[at..]))
+            || self.signatures.iter().any(|(start, rest)| {
+                let follows = |at: usize| {
+                    let behind = &bytes[at + start.needle().len()..];
+                    rest.is_empty() || rest.iter().any(|rest| behind.starts_with(rest))
+                };
+                start.find_iter(bytes).any(follows)
+            })
+    }
+
+    fn is_tag(&self, bytes: &[u8]) -> bool {
+        let possible = bytes.get(1).is_some_and(|&byte| self.second[usize::from(byte)]);
+        let starts =
+            |tag: &&[u8]| bytes.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+        possible && self.tags.iter().any(starts)
+    }
+}
+
 /// Looks for markers across pieces: what a marker could begin in is kept and searched again with the next bytes.
 struct Markers {
-    automaton: &'static AhoCorasick,
+    set: &'static Set,
     tail: Vec<u8>,
     hit: bool,
 }
 
 impl Markers {
-    fn new(automaton: &'static AhoCorasick) -> Self {
-        Self { automaton, tail: Vec::new(), hit: false }
+    fn new(set: &'static Set) -> Self {
+        Self { set, tail: Vec::new(), hit: false }
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        let overlap = self.automaton.max_pattern_len() - 1;
         if self.hit {
             return;
         }
-        let borrowed = bytes.len().min(overlap);
-        self.tail.extend_from_slice(&bytes[..borrowed]);
-        self.hit = self.automaton.is_match(&self.tail) || self.automaton.is_match(bytes);
+        let overlap = self.set.longest - 1;
+        self.tail.extend_from_slice(&bytes[..bytes.len().min(overlap)]);
+        self.hit = self.set.is_match(&self.tail) || self.set.is_match(bytes);
         if bytes.len() >= overlap {
             self.tail.clear();
             self.tail.extend_from_slice(&bytes[bytes.len() - overlap..]);
@@ -211,19 +242,17 @@ mod tests {
 
     #[test]
     fn finds_every_marker_at_any_division() {
-        for marker in [SERVER, MARKUP, APPENDED].concat() {
-            let mut image = vec![0xd8; 300];
-            image.extend_from_slice(&marker.to_ascii_uppercase());
-            image.extend_from_slice(&[0xd8; 300]);
-            // Binary markers have no case; those in capitals already must still be found.
-            if !marker.iter().any(u8::is_ascii_lowercase) {
-                image.splice(300..300 + marker.len(), marker.iter().copied());
-            }
+        let shouted = [SERVER, MARKUP].concat().into_iter().map(<[u8]>::to_ascii_uppercase);
+        let exact = [SERVER, MARKUP].concat().into_iter().map(<[u8]>::to_vec);
+        let signed = APPENDED.iter().flat_map(|(start, rest)| match rest {
+            [] => vec![start.to_vec()],
+            rest => rest.iter().map(|rest| [*start, rest].concat()).collect(),
+        });
+        for marker in shouted.chain(exact).chain(signed) {
+            let image = [&[0xd8; 300][..], &marker, &[0xd8; 300]].concat();
             for piece in [1, 2, 7, 64, 10_000] {
-                assert!(
-                    matches!(judged(Family::Jpeg, &image, piece), Some(Fault::Active(_))),
-                    "{marker:?} {piece}"
-                );
+                let fault = judged(Family::Jpeg, &image, piece);
+                assert!(matches!(fault, Some(Fault::Active(_))), "{marker:?} {piece}");
             }
         }
         assert!(judged(Family::Pdf, b"%PDF-1.4 << /S /Launch >>", 3).is_some());
