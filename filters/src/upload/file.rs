@@ -76,6 +76,14 @@ impl FileCheck {
         Self { id, extension, class, max_size, start, size: 0, head, kind: None, content, hasher }
     }
 
+    /// Refuses a file that is said to be too large, before its first byte.
+    pub(super) fn foresee(&self, size: u64) -> Result<(), Denial> {
+        match size > self.max_size {
+            true => Err(self.too_large()),
+            false => Ok(()),
+        }
+    }
+
     /// Takes the next bytes. Refuses as soon as a block shows something, or the size is passed.
     pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), Denial> {
         while !bytes.is_empty() {
@@ -117,6 +125,11 @@ impl FileCheck {
             range: self.start..self.start + self.size,
             sha256: self.hasher.finalize().into(),
         })
+    }
+
+    fn too_large(&self) -> Denial {
+        let limit = Some(self.max_size);
+        self.id.refuse_over(Reason::UploadTooLarge, "a file over its class's size", limit)
     }
 
     /// Compares the head with the extension, once.

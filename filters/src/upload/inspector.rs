@@ -85,18 +85,12 @@ impl Filter for UploadRules {
             Ok(inspector) => Ok(Some(inspector)),
             Err(denial) if has_body => Err(denial),
             // Nobody has sent a body yet; over HTTP/2 that is not known before its first byte.
-            Err(denial) => match is_bodiless(request) {
+            Err(denial) => match self.0.is_bodiless(request) {
                 true => Ok(Some(Box::new(NoBody(denial)))),
                 false => Err(denial),
             },
         }
     }
-}
-
-/// Whether a request may come without a body, and then needs no checks: anything but a raw upload.
-fn is_bodiless(request: &RequestHeader) -> bool {
-    !request.headers.contains_key(CONTENT_TYPE)
-        || ![Method::PUT, Method::POST, Method::PATCH].contains(&request.method)
 }
 
 impl Rules {
@@ -119,9 +113,22 @@ impl Rules {
             }
             _ if self.raw && [Method::PUT, Method::POST].contains(&request.method) => {
                 let file = self.admit(FileId { field: None, filename: raw_name(request, facts)? }, 0)?;
+                let length =
+                    one(request, &CONTENT_LENGTH)?.and_then(|length| std::str::from_utf8(length).ok());
+                file.foresee(length.and_then(|length| length.parse().ok()).unwrap_or(0))?;
                 Ok(Box::new(RawInspector { rules: self.clone(), file }))
             }
             _ => Err(malformed("a body that is no form")),
+        }
+    }
+
+    /// Whether a request may come without a body, and then needs no checks. A raw upload may not: an empty file has a
+    /// name, too.
+    fn is_bodiless(&self, request: &RequestHeader) -> bool {
+        match request.method {
+            Method::PUT | Method::POST if self.raw => false,
+            Method::PUT | Method::POST | Method::PATCH => !request.headers.contains_key(CONTENT_TYPE),
+            _ => true,
         }
     }
 

@@ -218,8 +218,7 @@ fn decimal(text: &str) -> Result<u64, Denial> {
     }
 }
 
-/// `type/subtype` in front of parameters; a charset other than UTF-8 or ASCII is refused, because names and markers
-/// would mean something else in it.
+/// `type/subtype` in front of parameters; a charset in which ASCII may stand for something else is refused.
 fn media_type(text: &str) -> Result<String, Denial> {
     let lower = text.to_ascii_lowercase();
     let (kind, parameters) = lower.split_at(lower.find(';').unwrap_or(lower.len()));
@@ -230,10 +229,11 @@ fn media_type(text: &str) -> Result<String, Denial> {
     if kind.starts_with("multipart/") {
         return Err(malformed("a multipart body inside a part"));
     }
-    let charset = parameters.split(';').filter_map(|one| one.trim_matches(' ').strip_prefix("charset"));
-    for value in charset {
-        if !["=utf-8", "=\"utf-8\"", "=us-ascii", "=\"us-ascii\""].contains(&value) {
-            return Err(malformed("a part in a charset other than UTF-8"));
+    for parameter in parameters.split(';') {
+        let Some(charset) = parameter.trim_matches(' ').strip_prefix("charset") else { continue };
+        let charset = charset.strip_prefix('=').map(|value| value.trim_matches('"'));
+        if !charset.is_some_and(|charset| ["utf-8", "us-ascii", "iso-8859-1"].contains(&charset)) {
+            return Err(malformed("a part in an odd charset"));
         }
     }
     Ok(kind.to_owned())
@@ -270,6 +270,9 @@ mod tests {
         assert_eq!(head.content_type.as_deref(), Some("image/png"));
         let okhttp = "Content-Disposition: form-data; name=\"f\"\r\nContent-Transfer-Encoding: binary\r\nContent-Length: 3";
         assert_eq!(parse(okhttp).unwrap().length, Some(3));
+        let java = "Content-Disposition: form-data; name=\"f\"\r\nContent-Type: text/plain; charset=ISO-8859-1\r\n\
+            Content-Transfer-Encoding: 8bit";
+        assert_eq!(parse(java).unwrap().content_type.as_deref(), Some("text/plain"));
         assert!(parse("content-disposition: form-data; name=x").unwrap().filename.is_none());
         assert_eq!(filename("filename=\"图片;1.png\"").as_deref(), Some("图片;1.png"));
         assert_eq!(filename("filename=\"say %22hi%22.png\"").as_deref(), Some("say %22hi%22.png"));

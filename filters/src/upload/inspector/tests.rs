@@ -306,6 +306,10 @@ async fn takes_a_raw_file_under_the_same_rules() {
     ] {
         assert_eq!(upload.send().await.code(), code, "{}", upload.path);
     }
+    let long = Upload::raw("PUT", "/files/a.png", b"").header("content-length", "8193");
+    assert_eq!(long.send().await.code(), "upload.too_large");
+    let empty = Upload::raw("PUT", "/files/a.php", b"").header("content-length", "0");
+    assert_eq!(empty.send().await.code(), "upload.filename_denied");
     let named = |method, path| {
         Upload::raw(method, path, &png(50)).header("content-disposition", "attachment; filename=\"b.png\"")
     };
