@@ -14,6 +14,7 @@ use pingora_http::RequestHeader;
 use url::form_urlencoded;
 
 use crate::denial::{Denial, Reason};
+use crate::exchange::text;
 use crate::facts::Token;
 
 /// The one credential of a request and every accepted place where it stood.
@@ -49,7 +50,7 @@ pub fn take<'p>(
                 if let Some(token) =
                     request.headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()))
                 {
-                    search.add(place, &String::from_utf8_lossy(token));
+                    search.add(place, &text(token));
                 }
             }
             CredentialPlace::Cookie(name) => {
@@ -170,7 +171,7 @@ fn cookie_token(value: &[u8]) -> Option<String> {
     let decoded = percent_decoded(quoted.unwrap_or(value));
     let token = bearer(&decoded).unwrap_or(decoded.trim_ascii());
     let left_over: [&[u8]; 5] = [b"", b"false", b"null", b"undefined", b"Bearer"];
-    (!left_over.contains(&token)).then(|| String::from_utf8_lossy(token).into_owned())
+    (!left_over.contains(&token)).then(|| text(token).into_owned())
 }
 
 fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
