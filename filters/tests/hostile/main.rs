@@ -39,8 +39,12 @@ proptest! {
         let held = exchange.path.len() + exchange.query.len() + exchange.host.len() + exchange.trace_id.len() + exchange.request_id.len();
         prop_assert!(size(&header) + held <= 8 * before + 4096);
         if let Ok(route) = admitted {
-            check_told(&header, &exchange);
-            promptly(|| go_on(route, header, &mut exchange, &body, &cuts));
+            promptly(|| go_on(route, &header, &mut exchange, &body, &cuts));
+            let told = promptly(|| pipeline().outgoing(&header, route, &arrival, &exchange));
+            if let Ok(told) = told {
+                prop_assert!(size(&told) <= 8 * before + 4096);
+                check_told(&told, &exchange);
+            }
         }
     }
 
@@ -115,6 +119,20 @@ proptest! {
             prop_assert!(!text.is_empty() && !text.starts_with(b" ") && !text.contains(&b'\r') && !text.contains(&0));
         }
     }
+}
+
+#[test]
+fn a_credential_in_the_query_is_gone_also_when_it_is_refused() {
+    let target = b"/files/t-acme/a?x=1&token=not-a-good-one".to_vec();
+    let host = ("Host".to_owned(), b"a.example".to_vec());
+    let asked = Asked { method: "GET".into(), target, fields: vec![host], http2: false, trusted: false };
+    let (raw, mut header) = (asked.raw(), asked.header().expect("the head is good"));
+    let arrival = arrival(false, Some(&raw));
+    let mut exchange = Exchange::begin(&arrival);
+    let refused =
+        now(pipeline().admit(&mut header, &arrival, &mut exchange)).err().map(|denial| denial.reason);
+    assert_eq!(refused, Some(Reason::AuthInvalid));
+    assert_eq!((exchange.query.as_str(), header.raw_path()), ("x=1", &b"/files/t-acme/a?x=1"[..]));
 }
 
 fn cases() -> ProptestConfig {
@@ -205,17 +223,15 @@ fn check_told(header: &RequestHeader, exchange: &Exchange) {
 }
 
 /// The rest of the way, for a request that was admitted.
-fn go_on(route: &Route, mut header: RequestHeader, exchange: &mut Exchange, body: &[u8], cuts: &[usize]) {
+fn go_on(route: &Route, header: &RequestHeader, exchange: &mut Exchange, body: &[u8], cuts: &[usize]) {
     let mut response = ResponseHeader::build(200, None).expect("200 is a status");
     pipeline().respond(&mut response, route, exchange, &header.method);
     if matches!(route.settings.action, config::Action::Redirect { .. }) {
         pipeline().location(route, exchange).expect("a redirect leads somewhere");
     }
-    if let Ok(inspection) = pipeline().inspection(&header, route, exchange) {
-        let _ = show(inspection, body, cuts, exchange).map(|findings| {
-            for (name, value) in findings.request_headers {
-                header.insert_header(name, value).expect("a finding is a header");
-            }
-        });
+    if let Ok(inspection) = pipeline().inspection(header, route, exchange)
+        && let Ok(findings) = show(inspection, body, cuts, exchange)
+    {
+        exchange.request_headers.extend(findings.request_headers);
     }
 }
