@@ -1,0 +1,108 @@
+//! Policies the tests start gateways with.
+
+use std::fs;
+
+use crate::gateway::{Builder, Gateway};
+use crate::{Certificate, Desk, WeCard, root};
+
+/// The text of a policy that ships, writing into `${DIR}` what it would write elsewhere.
+///
+/// # Panics
+/// When there is no such policy.
+pub fn shipped(name: &str) -> String {
+    let path = root().join("policies").join(format!("{name}.yaml"));
+    let mut text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    for known in ["/tmp/wecard-audit.jsonl", "/tmp/quickstart-audit.jsonl", "/tmp/desk-audit.jsonl"] {
+        text = text.replace(known, "${DIR}/audit.jsonl");
+    }
+    if !text.contains("\nlog:") {
+        text.push_str("\nlog: { access: { path: \"${DIR}/access.log\", format: json } }\n");
+    }
+    if !text.contains("\naudit:") {
+        text.push_str("\naudit: { path: \"${DIR}/audit.jsonl\" }\n");
+    }
+    text
+}
+
+/// WeCard's own policy in front of WeCard, everything on free ports.
+pub fn wecard(app: &WeCard) -> Builder {
+    Gateway::builder()
+        .policy(shipped("wecard"))
+        .env("WECARD_HTTP", "127.0.0.1:0")
+        .env("WECARD_ADMIN", "127.0.0.1:0")
+        .env("WECARD_FLASK", app.api())
+        .env("WECARD_NUXT", "127.0.0.1:1")
+        .env("WECARD_AUDIT", "audit.jsonl")
+}
+
+/// The desk's own policy in front of the desk, everything on free ports.
+pub fn desk(app: &Desk, certificate: &Certificate) -> Builder {
+    let builder = Gateway::builder().policy(shipped("smart-desk"));
+    let log = builder.folder().join("access.log");
+    builder
+        .env("DESK_HTTPS", "127.0.0.1:0")
+        .env("DESK_HTTP", "127.0.0.1:0")
+        .env("DESK_ADMIN", "127.0.0.1:0")
+        .env("DESK_LOG", log.display())
+        .env("DESK_CERT", certificate.cert().display())
+        .env("DESK_KEY", certificate.key().display())
+        .env("DESK_API", app.address())
+}
+
+/// Every rule there is, in front of one app at `${APP}`; nobody is behind `${NOBODY}`.
+pub const GUARDED: &str = r#"
+spool: { memory: 64KB, directory: "${DIR}", max_total: 64MB }
+scanner: { backend: builtin, timeout: 5s, on_failure: deny }
+identities:
+  user:
+    jwt:
+      keys: [{ alg: HS256, secret: "@env:JWT_KEY" }]
+      issuer: wecard
+    accept: [header, { cookie: session }, { query: token }, { websocket: bearer }]
+    claims: { subject: sub, tenant: tenant_id, roles: role, permissions: permission }
+tenants:
+  resolve: [claim, { header: X-Tenant-ID }, { subdomain_of: card.example.com }]
+  directory:
+    - { id: t-acme, name: acme }
+    - { id: t-beta, name: beta }
+    - { id: t-gone, name: gone, status: suspended }
+upstreams:
+  app: { servers: ["${APP}"] }
+sites:
+  - hosts: [localhost, card.example.com, "*.card.example.com"]
+    defaults: { upstream: app }
+    routes:
+      - { path: /open/*, auth: none }
+      - { path: /user/*, auth: { identity: user } }
+      - { path: /tenant/*, auth: { identity: user }, tenant: required }
+      - { path: "/files/{tenant}/{file*}", auth: { identity: user }, tenant: { required: true, must_equal: path:tenant } }
+      - { path: /writers/*, auth: { identity: user, require: { any: [asset:write] } } }
+      - { path: /operators/*, auth: { identity: user, roles: [platform_admin] } }
+      - { path: /only-get, methods: [GET], auth: none }
+      - { path: /nearby/*, auth: none, allow_ips: [192.0.2.0/24] }
+      - { path: /banned/*, auth: none, deny_ips: [127.0.0.0/8] }
+      - { path: /small, auth: none, limits: { body: 1KB } }
+      - { path: /once, auth: none, limits: { rate: [{ by: ip, limit: 1/h, burst: 0, name: once }] } }
+      - path: /login
+        methods: [POST]
+        auth: none
+        lockout: { key: [ip, "json:username"], failures: 2, within: 15m, lock: 30m, failed_when: { status: [401] } }
+      - path: /form-login
+        methods: [POST]
+        auth: none
+        lockout: { key: ["form:username"], failures: 2, within: 15m, lock: 30m, failed_when: { status: [401] } }
+      - path: /upload
+        methods: [POST]
+        auth: none
+        upload:
+          fields: [file]
+          max_files: 2
+          classes:
+            image: { extensions: [jpg, jpeg, png, gif, webp], max_size: 1MB }
+            video: { extensions: [mp4], max_size: 100MB }
+            document: { extensions: [pdf], max_size: 20MB }
+          scan: true
+      - path: /socket
+        auth: { identity: user }
+        websocket: { origins: ["http://localhost:*", "https://desk.example.com"], max_message: 64KB, idle_timeout: 5m }
+"#;

@@ -1,0 +1,16 @@
+//! The journeys: what a user of the gateway can see, against the built binary.
+
+mod bodies;
+mod canary;
+mod cli;
+mod desk;
+mod failures;
+mod framing;
+mod graceful;
+mod head;
+mod limits;
+mod policies;
+mod reload;
+mod untouched;
+mod wecard;
+mod writes;
