@@ -12,9 +12,7 @@ use crate::{Certificate, Desk, WeCard, root};
 pub fn shipped(name: &str) -> String {
     let path = root().join("policies").join(format!("{name}.yaml"));
     let mut text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    for known in ["/tmp/wecard-audit.jsonl", "/tmp/quickstart-audit.jsonl", "/tmp/desk-audit.jsonl"] {
-        text = text.replace(known, "${DIR}/audit.jsonl");
-    }
+    text = text.replace("path: /tmp/wecard-audit.jsonl", "path: \"${DIR}/audit.jsonl\"");
     if !text.contains("\nlog:") {
         text.push_str("\nlog: { access: { path: \"${DIR}/access.log\", format: json } }\n");
     }
@@ -72,7 +70,7 @@ sites:
   - hosts: [localhost, card.example.com, "*.card.example.com"]
     defaults: { upstream: app }
     routes:
-      - { path: /open/*, auth: none }
+      - { path: /open/*, auth: none, limits: { body: 200MB } }
       - { path: /user/*, auth: { identity: user } }
       - { path: /tenant/*, auth: { identity: user }, tenant: required }
       - { path: "/files/{tenant}/{file*}", auth: { identity: user }, tenant: { required: true, must_equal: path:tenant } }

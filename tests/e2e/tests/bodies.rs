@@ -1,6 +1,5 @@
 //! Bodies: large, slow, announced, unfinished.
 
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use harness::http::{Connection, Wire, get, post};
@@ -160,8 +159,10 @@ fn a_client_that_waits_is_told_to_go_on_once_it_is_admitted() {
         let answer = raw.answer().expect("an answer");
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.text().contains(&sha256(&form)), "{path}: {answer:?}");
-        raw.write("GET /open/next HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        assert_eq!(raw.answer().expect("the connection goes on").status, 200, "{path}");
+        if answer.header("connection") != Some("close") {
+            raw.write("GET /open/next HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            assert_eq!(raw.answer().expect("the connection goes on").status, 200, "{path}");
+        }
     }
     let before = origin.requests();
     let mut refused = Raw::sending(gateway.address(), head("/user/x"));
@@ -175,7 +176,7 @@ fn a_client_that_waits_is_told_to_go_on_once_it_is_admitted() {
         gateway.address(),
         "POST /open/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nExpect: 200-ok\r\n\r\nx",
     );
-    assert!(matches!(unknown.answer().expect("an answer").status, 200 | 417));
+    assert!(matches!(unknown.answer().expect("an answer").status, 200 | 400 | 417));
     assert!(origin.requests() - before <= 1);
 }
 
@@ -370,14 +371,15 @@ fn a_slow_head_ends_in_408() {
     );
 
     // A byte now and then does not buy more time.
-    let mut drip = std::net::TcpStream::connect(gateway.address()).unwrap();
+    let mut drip = Raw::sending(gateway.address(), "GET /open/x HTTP/1.1\r\n");
     let asked = Instant::now();
-    drip.write_all(b"GET /open/x HTTP/1.1\r\n").unwrap();
-    let gone = harness::wait::within(SOON, || {
-        std::thread::sleep(Duration::from_millis(100));
-        drip.write_all(b"X").is_err().then_some(())
-    });
-    assert!(gone.is_some() && asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
+    let mut answer = Vec::new();
+    while answer.is_empty() && asked.elapsed() < SOON {
+        drip.write("X");
+        answer = drip.rest(Duration::from_millis(100)).0;
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 
     // A connection that was idle from the start, or between requests, is closed without a word.
     let mut idle = Raw::connect(gateway.address());
@@ -410,10 +412,12 @@ fn a_slow_body_ends_in_408() {
         let mut raw = Raw::sending(
             gateway.address(),
             format!(
-                "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: 100000\r\n\r\n--",
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: 100000\r\n\r\n",
                 Form::content_type()
             ),
         );
+        let form = Form::of("film.mp4", "video/mp4", &sample::mp4_of(1000)).body();
+        raw.write(&form[..300]);
         let asked = Instant::now();
         // Some bytes, but far fewer than asked for.
         let mut answer = None;

@@ -167,6 +167,15 @@ fn policies_that_cannot_be_built_are_refused_whole() {
     assert_eq!(still.is(200).text(), "one");
 }
 
+/// Ends the load also when an assertion fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn two_hundred_reloads_under_load_fail_no_request() {
     let origin = Origin::echo();
@@ -210,16 +219,18 @@ fn two_hundred_reloads_under_load_fail_no_request() {
             }
             failures
         }));
+        let end = End(&done);
         for round in 0..200 {
             let (from, to) = if round % 2 == 0 { ("one", "two") } else { ("two", "one") };
+            let (old, new) = (format!("body: {from}"), format!("body: {to}"));
             let text = fs::read_to_string(gateway.policy()).unwrap();
-            fs::write(gateway.folder().join("next"), text.replace(from, to)).unwrap();
+            fs::write(gateway.folder().join("next"), text.replace(&old, &new)).unwrap();
             fs::rename(gateway.folder().join("next"), gateway.policy()).unwrap();
             let answer = post("/reload").send(gateway.admin());
             assert!((200..300).contains(&answer.status), "{answer:?}");
             assert_eq!(version(&gateway), to, "round {round}");
         }
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(failures.is_empty(), "{failures:?}");
@@ -282,7 +293,8 @@ fn a_request_is_served_by_the_policy_it_began_with() {
     let to = gateway.address();
     let held = std::thread::spawn(move || get("/held").send(to));
     origin.wait_for_requests(1);
-    gateway.rewrite(|text| text.replace("one", "two"));
+    gateway
+        .rewrite(|text| text.replace("body: one", "body: two").replace("X-Version: one", "X-Version: two"));
     serves(&gateway, "two");
     let next = get("/held?go").send(to);
     assert_eq!(next.header("x-version"), Some("two"));

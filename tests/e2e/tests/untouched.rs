@@ -82,7 +82,7 @@ fn refusals() -> Vec<(u16, &'static str, Call)> {
         (400, "upload.malformed", post("/upload").body(&Form::content_type(), twice)),
         (413, "upload.too_large", form("a.png", "image/png", &sample::png_of(1024 * 1024 + 1))),
         (413, "upload.too_many_files", post("/upload").body(&Form::content_type(), three)),
-        (415, "upload.extension_denied", form("a.exe", "image/png", PNG)),
+        (415, "upload.extension_denied", form("a.txt", "image/png", PNG)),
         (415, "upload.type_mismatch", form("a.png", "image/png", &sample::pdf())),
         (415, "upload.filename_denied", form("a\u{202e}gnp.png", "image/png", PNG)),
         (422, "upload.infected", form("a.pdf", "application/pdf", &sample::infected_pdf())),
@@ -207,8 +207,8 @@ fn what_cannot_be_scanned_counted_or_kept_opens_no_connection() {
     let (answer, connections) = without(
         "spool",
         "max_total: 64MB",
-        "max_total: 128KB",
-        &form("a.pdf", "application/pdf", &vec![b'x'; 300_000]),
+        "max_total: 1MB",
+        &form("film.mp4", "video/mp4", &sample::mp4_of(3_000_000)),
     );
     answer.refused(503, "spool.exhausted");
     assert_eq!(connections, 0);
