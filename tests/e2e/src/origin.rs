@@ -212,10 +212,9 @@ impl Exchange {
                 let line = self.line()?;
                 let size = usize::from_str_radix(line.split(';').next()?.trim(), 16).ok()?;
                 self.take(size, &mut body)?;
-                while size == 0 {
-                    if self.line()?.is_empty() {
-                        return Some(body.done());
-                    }
+                if size == 0 {
+                    while !self.line()?.is_empty() {}
+                    return Some(body.done());
                 }
                 self.line()?;
             }

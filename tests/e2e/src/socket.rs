@@ -31,7 +31,7 @@ pub struct Socket {
 pub struct Refused {
     /// The status of the answer.
     pub status: u16,
-    /// Its body.
+    /// Its body; of [`Handshake::try_open`] only what came with the head.
     pub body: String,
 }
 
@@ -139,15 +139,35 @@ impl Handshake {
         self.try_open(to, None).unwrap_or_else(|refused| panic!("{}: {refused:?}", self.target))
     }
 
-    /// Expects a refusal.
+    /// Expects a refusal, and reads it whole.
     ///
     /// # Panics
     /// When it opens.
     pub fn refused(&self, to: SocketAddr) -> Refused {
-        match self.try_open(to, None) {
-            Ok(_) => panic!("{} opens", self.target),
-            Err(refused) => refused,
+        let mut call = crate::http::get(&self.target).host(&format!("localhost:{}", to.port()));
+        for (name, value) in self.lines() {
+            call = call.header(&name, value);
         }
+        let answer = call.send(to);
+        assert_ne!(answer.status, 101, "{} opens", self.target);
+        Refused { status: answer.status, body: answer.text() }
+    }
+
+    /// The header lines of the handshake, without `Host`.
+    fn lines(&self) -> Vec<(String, String)> {
+        let mut lines: Vec<(String, String)> = [
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", &generate_key()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        if !self.protocols.is_empty() {
+            lines.push(("sec-websocket-protocol".to_owned(), self.protocols.join(", ")));
+        }
+        lines.extend(self.headers.iter().cloned());
+        lines
     }
 
     /// Opens it, over TLS when settings for it are given.
@@ -155,15 +175,8 @@ impl Handshake {
         let broken = |error: String| Refused { status: 0, body: error };
         let mut request = Request::builder()
             .uri(format!("ws://localhost:{}{}", to.port(), self.target))
-            .header("host", format!("localhost:{}", to.port()))
-            .header("connection", "Upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", generate_key());
-        if !self.protocols.is_empty() {
-            request = request.header("sec-websocket-protocol", self.protocols.join(", "));
-        }
-        for (name, value) in &self.headers {
+            .header("host", format!("localhost:{}", to.port()));
+        for (name, value) in self.lines() {
             request = request.header(name, value);
         }
         let request = request.body(()).map_err(|error| broken(error.to_string()))?;

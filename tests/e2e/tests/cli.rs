@@ -294,7 +294,7 @@ fn explain_tells_the_verdicts_that_the_head_decides() {
     let folder = TempDir::new().unwrap();
     let policy = root().join("policies/wecard.yaml").canonicalize().unwrap();
     let policy = policy.to_str().unwrap();
-    let url = "http://card.example.com/api/cards";
+    let url = "http://card.example.com:8080/api/cards";
     let missing = run_in(folder.path(), &["explain", "-c", policy, "GET", url]);
     assert!(said(&missing).contains("auth.missing"), "{missing:?}");
     let token = harness::token::of("alice", "t-acme");
@@ -369,4 +369,136 @@ fn the_policies_that_ship_are_good() {
         assert!(!finished.stderr.contains("insecure_"), "{}: {finished:?}", path.display());
     }
     assert!(seen >= 3, "quickstart, wecard and smart-desk ship, but {seen} are there");
+}
+
+/// Says where a value is not what a JSON Schema asks for.
+///
+/// # Panics
+/// At a keyword that this does not know, so that none is passed over.
+fn mismatch(schema: &Value, value: &Value, at: &str) -> Option<String> {
+    let Some(rules) = schema.as_object() else {
+        return (schema == &Value::Bool(false)).then(|| format!("{at} must not be there"));
+    };
+    rules.iter().find_map(|(keyword, rule)| {
+        let fails = |what: &str| Some(format!("{at}: {what} {rule}, but {value}"));
+        match keyword.as_str() {
+            "$schema" | "$id" | "title" | "description" | "default" | "examples" => None,
+            "type" => {
+                let types = rule.as_array().cloned().unwrap_or_else(|| vec![rule.clone()]);
+                let fits = types.iter().any(|name| match name.as_str().expect("a type is a word") {
+                    "object" => value.is_object(),
+                    "array" => value.is_array(),
+                    "string" => value.is_string(),
+                    "integer" => value.is_i64() || value.is_u64(),
+                    "number" => value.is_number(),
+                    "boolean" => value.is_boolean(),
+                    "null" => value.is_null(),
+                    other => panic!("{other} is no type"),
+                });
+                if fits { None } else { fails("type") }
+            }
+            "enum" => {
+                if rule.as_array()?.contains(value) {
+                    None
+                } else {
+                    fails("one of")
+                }
+            }
+            "const" => {
+                if rule == value {
+                    None
+                } else {
+                    fails("only")
+                }
+            }
+            "anyOf" => {
+                let problems: Vec<_> =
+                    rule.as_array()?.iter().filter_map(|schema| mismatch(schema, value, at)).collect();
+                (problems.len() == rule.as_array()?.len()).then(|| problems.join(" | "))
+            }
+            "pattern" => {
+                let text = value.as_str()?;
+                let pattern = regex::Regex::new(rule.as_str()?).expect("the pattern is well formed");
+                if pattern.is_match(text) { None } else { fails("pattern") }
+            }
+            "minimum" => {
+                if value.as_f64()? >= rule.as_f64()? {
+                    None
+                } else {
+                    fails("at least")
+                }
+            }
+            "maximum" => {
+                if value.as_f64()? <= rule.as_f64()? {
+                    None
+                } else {
+                    fails("at most")
+                }
+            }
+            "minLength" => {
+                if value.as_str()?.chars().count() as u64 >= rule.as_u64()? {
+                    None
+                } else {
+                    fails("length")
+                }
+            }
+            "minItems" => {
+                if value.as_array()?.len() as u64 >= rule.as_u64()? {
+                    None
+                } else {
+                    fails("items")
+                }
+            }
+            "items" => value
+                .as_array()?
+                .iter()
+                .enumerate()
+                .find_map(|(index, item)| mismatch(rule, item, &format!("{at}[{index}]"))),
+            "required" => {
+                let object = value.as_object()?;
+                let missing = rule
+                    .as_array()?
+                    .iter()
+                    .find(|key| !object.contains_key(key.as_str().unwrap_or_default()))?;
+                Some(format!("{at}: {missing} is missing"))
+            }
+            "properties" => value.as_object()?.iter().find_map(|(key, inner)| {
+                rule.get(key).and_then(|schema| mismatch(schema, inner, &format!("{at}.{key}")))
+            }),
+            "additionalProperties" => {
+                let known = rules.get("properties").and_then(Value::as_object);
+                value
+                    .as_object()?
+                    .iter()
+                    .filter(|(key, _)| known.is_none_or(|known| !known.contains_key(*key)))
+                    .find_map(|(key, inner)| mismatch(rule, inner, &format!("{at}.{key}")))
+            }
+            other => panic!("the schema uses {other}, which this test does not know"),
+        }
+    })
+}
+
+#[test]
+fn the_schema_fits_the_policies_that_ship_and_no_others() {
+    let folder = TempDir::new().unwrap();
+    let finished = run_in(folder.path(), &["schema"]);
+    assert_eq!(finished.code, 0, "{finished:?}");
+    let schema: Value = serde_json::from_str(&finished.stdout).unwrap();
+    for name in ["quickstart", "wecard", "smart-desk"] {
+        let text = fs::read_to_string(root().join(format!("policies/{name}.yaml"))).unwrap();
+        let policy: Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(mismatch(&schema, &policy, name), None);
+    }
+    let good: Value = serde_saphyr::from_str(GOOD).unwrap();
+    assert_eq!(mismatch(&schema, &good, "good"), None);
+    for (from, to) in [
+        ("upstreams:", "upstreem: {}\nupstreams:"),
+        ("auth: none", "auth: nobody"),
+        ("hosts: [localhost]", "hosts: 7"),
+        ("status: 200", "status: 999"),
+        ("version: 1", "version: 2"),
+    ] {
+        let wrong: Value = serde_saphyr::from_str(&GOOD.replacen(from, to, 1)).unwrap();
+        assert!(mismatch(&schema, &wrong, "wrong").is_some(), "{to}");
+    }
 }
