@@ -67,6 +67,7 @@ fn fifty_megabytes_arrive_byte_for_byte_in_little_memory() {
                     assert_eq!(seen["sha256"], hash.as_str(), "{path} chunked: {chunked}");
                     assert_eq!(seen["length"], form.len());
                 });
+                println!("{path} chunked: {chunked}: grew by {} KiB", grown / 1024);
                 assert!(grown < 16 * MEGABYTE, "{path} chunked: {chunked}: grew by {grown} bytes");
             }
         }
@@ -98,6 +99,7 @@ fn eight_at_once_stay_in_little_memory() {
             }
         });
     });
+    println!("eight at once: grew by {} KiB", grown / 1024);
     assert!(grown < 64 * MEGABYTE, "grew by {grown} bytes");
     until("the spool to be empty", SOON, || (gateway.metric(&["menshen_spool_bytes"]) == 0.0).then_some(()));
 }

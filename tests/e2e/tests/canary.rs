@@ -277,6 +277,11 @@ fn a_token_in_any_position_is_written_nowhere() {
         assert_silent(&gateway, position, token);
     }
     assert!(sent.len() > 120, "{}", sent.len());
+    let lines = gateway.access_log();
+    assert!(lines.len() > 120, "the log was there to be searched: {}", lines.len());
+    assert!(lines.iter().any(|line| {
+        line["path"].as_str().is_some_and(|path| path.starts_with("/open/") && path != "/open/x")
+    }));
 }
 
 #[test]

@@ -289,6 +289,8 @@ fn a_broken_chunk_ends_the_connection() {
         " 5\r\nhello\r\n0\r\n\r\n",
         "\r\nhello\r\n0\r\n\r\n",
         ";x\r\n\r\n",
+        "5 \r\nhello\r\n0\r\n\r\n",
+        "0\r\nhello\r\n0\r\n\r\n",
         "zz\r\nhello\r\n0\r\n\r\n",
     ] {
         let request = format!(

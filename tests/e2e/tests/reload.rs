@@ -310,7 +310,9 @@ fn a_changed_address_needs_an_upgrade_and_the_rest_is_applied() {
             .replace("body: one", "body: two")
     });
     serves(&gateway, "two");
-    until("it to be reported", SOON, || gateway.error_log().contains("upgrade").then_some(()));
+    until("it to be reported", SOON, || {
+        ["needs a restart", "upgrade"].iter().any(|words| gateway.error_log().contains(words)).then_some(())
+    });
     assert!(get("/version").try_send(other).is_err());
 }
 
