@@ -624,3 +624,44 @@ pub enum RuleName {
     Body,
     Upload,
 }
+
+impl RuleName {
+    /// As the policy writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RuleName::Ip => "ip",
+            RuleName::Origin => "origin",
+            RuleName::Auth => "auth",
+            RuleName::Tenant => "tenant",
+            RuleName::Rate => "rate",
+            RuleName::Lockout => "lockout",
+            RuleName::Body => "body",
+            RuleName::Upload => "upload",
+        }
+    }
+}
+
+impl std::fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            HostPattern::Exact(host) => f.write_str(host),
+            HostPattern::Wildcard(domain) => write!(f, "*.{domain}"),
+            HostPattern::Any => f.write_str("*"),
+        }
+    }
+}
+
+impl PathPattern {
+    /// The names whose values a match yields, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
+        let segments = self.segments.iter().filter_map(|segment| match segment {
+            Segment::Param(name) => Some(name.as_str()),
+            Segment::Literal(_) => None,
+        });
+        let tail = match &self.tail {
+            Tail::Rest(name) => name.as_deref(),
+            Tail::Exact => None,
+        };
+        segments.chain(tail)
+    }
+}

@@ -177,3 +177,21 @@ pub struct Headers {
     /// Takes away.
     pub remove: Vec<HeaderName>,
 }
+
+/// The header fields by which an app is told what the gateway found out. Nobody else sets them.
+pub const GATEWAY_FIELDS: [&str; 14] = [
+    "x-request-id",
+    "x-real-ip",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-tenant-id",
+    "x-auth-subject",
+    "x-auth-identity",
+    "x-auth-roles",
+    "x-auth-permissions",
+    "x-upload-files",
+    "x-webhook-app",
+    "x-deployment-id",
+];
