@@ -98,6 +98,15 @@ pub struct Findings {
     pub lockout: Option<Attempt>,
 }
 
+impl Findings {
+    /// Adds what another inspector found.
+    pub fn add(&mut self, other: Findings) {
+        self.request_headers.extend(other.request_headers);
+        self.files.extend(other.files);
+        self.lockout = other.lockout.or(self.lockout.take());
+    }
+}
+
 /// One file of an upload that passed every check.
 #[derive(Debug, Clone, serde::Serialize, PartialEq, Eq)]
 pub struct FileReport {

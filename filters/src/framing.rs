@@ -35,7 +35,8 @@ fn method_not_allowed(detail: &'static str) -> Denial {
     Denial::new(Reason::MethodNotAllowed, detail).allow(served_methods())
 }
 
-fn check_http1(head: &[u8]) -> Result<(), Denial> {
+/// The part of [`check`] for HTTP/1.
+pub(crate) fn check_http1(head: &[u8]) -> Result<(), Denial> {
     let mut rest = head.strip_prefix(b"\r\n").unwrap_or(head);
     let request_line = RequestLine::parse(next_line(&mut rest)?)?;
     let mut fields = Framing::default();

@@ -101,6 +101,25 @@ impl Directory {
         Ok(Some(tenant))
     }
 
+    /// What each source says, in the order they are asked. A source may say more than one word.
+    pub fn testimony<'s>(
+        &'s self,
+        request: &RequestHeader,
+        host: &str,
+        query: Option<&str>,
+        caller: Option<&Caller>,
+    ) -> Vec<(&'s TenantSource, String)> {
+        let mut words = Vec::new();
+        for source in &self.sources {
+            let heard = self.hear(source, request, host, query, caller, |word, _| {
+                words.push((source, word.to_owned()));
+                Ok(())
+            });
+            debug_assert!(heard.is_ok(), "who only listens refuses nothing");
+        }
+        words
+    }
+
     /// What all sources say together.
     fn answer(
         &self,
@@ -109,40 +128,57 @@ impl Directory {
         query: Option<&str>,
         caller: Option<&Caller>,
     ) -> Result<Answer<'_>, Denial> {
-        let mut answer = Answer::Silence;
+        let mut all = Answer::Silence;
         for source in &self.sources {
-            match source {
-                TenantSource::Claim => {
-                    if let Some(word) = caller.and_then(|caller| caller.tenant.as_deref()) {
-                        answer = answer.and(self.named(word))?;
-                    }
+            self.hear(source, request, host, query, caller, |_, answer| {
+                all = std::mem::replace(&mut all, Answer::Silence).and(answer)?;
+                Ok(())
+            })?;
+        }
+        Ok(all)
+    }
+
+    /// Tells `listen` every word that one source says, and what it means.
+    fn hear<'d>(
+        &'d self,
+        source: &TenantSource,
+        request: &RequestHeader,
+        host: &str,
+        query: Option<&str>,
+        caller: Option<&Caller>,
+        mut listen: impl FnMut(&str, Answer<'d>) -> Result<(), Denial>,
+    ) -> Result<(), Denial> {
+        match source {
+            TenantSource::Claim => {
+                if let Some(word) = caller.and_then(|caller| caller.tenant.as_deref()) {
+                    listen(word, self.named(word))?;
                 }
-                TenantSource::Header(name) => {
-                    for line in request.headers.get_all(name) {
-                        let word = String::from_utf8_lossy(line.as_bytes().trim_ascii());
-                        if !word.is_empty() {
-                            answer = answer.and(self.named(&word))?;
-                        }
-                    }
-                }
-                TenantSource::Query(name) => {
-                    for (own, word) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-                        if own == name.as_str() && !word.is_empty() {
-                            answer = answer.and(self.named(&word))?;
-                        }
-                    }
-                }
-                TenantSource::SubdomainOf(domain) => {
-                    if let Some(label) =
-                        host.strip_suffix(domain.as_str()).and_then(|rest| rest.strip_suffix('.'))
-                    {
-                        let known = self.by_label.get(label).map(Answer::Known);
-                        answer = answer.and(known.unwrap_or_else(|| Answer::Unknown(label.to_owned())))?;
+            }
+            TenantSource::Header(name) => {
+                for line in request.headers.get_all(name) {
+                    let word = String::from_utf8_lossy(line.as_bytes().trim_ascii());
+                    if !word.is_empty() {
+                        listen(&word, self.named(&word))?;
                     }
                 }
             }
+            TenantSource::Query(name) => {
+                for (own, word) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+                    if own == name.as_str() && !word.is_empty() {
+                        listen(&word, self.named(&word))?;
+                    }
+                }
+            }
+            TenantSource::SubdomainOf(domain) => {
+                if let Some(label) =
+                    host.strip_suffix(domain.as_str()).and_then(|rest| rest.strip_suffix('.'))
+                {
+                    let known = self.by_label.get(label).map(Answer::Known);
+                    listen(label, known.unwrap_or_else(|| Answer::Unknown(label.to_owned())))?;
+                }
+            }
         }
-        Ok(answer)
+        Ok(())
     }
 
     fn named(&self, word: &str) -> Answer<'_> {
