@@ -5,11 +5,12 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 
+use crate::denial::{Denial, Reason};
 use crate::facts::Caller;
-use crate::headers::set_request;
+use crate::headers::{self, add_request};
 use crate::path::push_escaped;
 
 /// What a trusted peer said about where a request came from. Empty for everybody else.
@@ -54,7 +55,7 @@ impl Incoming {
     }
 }
 
-/// Everything an app is told. Apply it after `headers::strip`.
+/// Everything an app is told.
 #[derive(Debug, Clone, Copy)]
 pub struct Forwarding<'a> {
     /// Of this request, in the answer and every log.
@@ -68,7 +69,7 @@ pub struct Forwarding<'a> {
     /// `http` or `https`.
     pub scheme: &'static str,
     /// The host the client asked for, with its port if it sent one.
-    pub host: &'a str,
+    pub host: &'a HeaderValue,
     /// The port it connected to.
     pub port: u16,
     /// The tenant's id.
@@ -79,9 +80,28 @@ pub struct Forwarding<'a> {
     pub trace: &'a Trace,
 }
 
+/// More fields than the gateway ever adds.
+const ADDED: usize = 16;
+
 impl Forwarding<'_> {
-    /// Sets the fields, replacing what is there.
-    pub fn apply(&self, request: &mut RequestHeader) {
+    /// The head an app gets: what may reach it of the client's, and what the gateway says. Names are written as
+    /// HTTP/2 has them, in lower case, or in their usual capitals; RFC 9110 section 5.1 has both mean the same.
+    pub fn head(&self, request: &RequestHeader, websocket: bool) -> Result<RequestHeader, Denial> {
+        let size = request.headers.len() + ADDED;
+        let mut head =
+            RequestHeader::build_no_case(request.method.clone(), request.raw_path(), Some(size))
+                .map_err(|_| Denial::new(Reason::RequestMalformed, "a target that cannot be written"))?;
+        headers::pass_on(request, websocket, &mut head)?;
+        self.say(&mut head);
+        if self.trace.continued {
+            for value in request.headers.get_all(TRACESTATE) {
+                add_request(&mut head, TRACESTATE, value.clone());
+            }
+        }
+        Ok(head)
+    }
+
+    fn say(&self, head: &mut RequestHeader) {
         let client = address(self.client);
         let chain = match &self.incoming.chain {
             Some(chain) => {
@@ -93,28 +113,39 @@ impl Forwarding<'_> {
             }
             None => client.clone(),
         };
-        let mut set = |name: &'static str, value| set_request(request, name, value);
-        set("X-Request-Id", encoded(self.request_id));
-        set("X-Real-IP", client);
-        set("X-Forwarded-For", chain);
-        set("X-Forwarded-Proto", HeaderValue::from_static(self.scheme));
-        set("X-Forwarded-Host", encoded(self.host));
-        set("X-Forwarded-Port", HeaderValue::from(self.port));
-        set("traceparent", self.trace.header());
+        let mut say = |name, value| add_request(head, name, value);
+        say(X_REQUEST_ID, encoded(self.request_id));
+        say(X_REAL_IP, client);
+        say(X_FORWARDED_FOR, chain);
+        say(X_FORWARDED_PROTO, HeaderValue::from_static(self.scheme));
+        say(X_FORWARDED_HOST, self.host.clone());
+        say(X_FORWARDED_PORT, HeaderValue::from(self.port));
+        say(TRACEPARENT, self.trace.header());
         if let Some(tenant) = self.tenant {
-            set("X-Tenant-Id", encoded(tenant));
+            say(X_TENANT_ID, encoded(tenant));
         }
         if let Some(caller) = self.caller {
-            set("X-Auth-Subject", encoded(&caller.subject));
-            set("X-Auth-Identity", encoded(&caller.identity));
-            set("X-Auth-Roles", list(&caller.roles));
-            set("X-Auth-Permissions", list(&caller.permissions));
-        }
-        if !self.trace.continued {
-            request.remove_header("tracestate");
+            say(X_AUTH_SUBJECT, encoded(&caller.subject));
+            say(X_AUTH_IDENTITY, encoded(&caller.identity));
+            say(X_AUTH_ROLES, list(&caller.roles));
+            say(X_AUTH_PERMISSIONS, list(&caller.permissions));
         }
     }
 }
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const X_TENANT_ID: HeaderName = HeaderName::from_static("x-tenant-id");
+const X_AUTH_SUBJECT: HeaderName = HeaderName::from_static("x-auth-subject");
+const X_AUTH_IDENTITY: HeaderName = HeaderName::from_static("x-auth-identity");
+const X_AUTH_ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
+const X_AUTH_PERMISSIONS: HeaderName = HeaderName::from_static("x-auth-permissions");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// A place in a trace (W3C Trace Context level 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +216,24 @@ fn is_request_id(id: &str) -> bool {
 }
 
 fn address(address: IpAddr) -> HeaderValue {
-    HeaderValue::from_str(&address.to_string()).expect("an address is written in visible ASCII")
+    let IpAddr::V4(address) = address else {
+        return header(&address.to_string());
+    };
+    let mut text = [0; 15];
+    let mut length = 0;
+    for (index, octet) in address.octets().into_iter().enumerate() {
+        if index > 0 {
+            text[length] = b'.';
+            length += 1;
+        }
+        for (least, divisor) in [(100, 100), (10, 10), (0, 1)] {
+            if octet >= least {
+                text[length] = b'0' + octet / divisor % 10;
+                length += 1;
+            }
+        }
+    }
+    HeaderValue::from_bytes(&text[..length]).expect("digits and dots are a header value")
 }
 
 fn encoded(value: &str) -> HeaderValue {
@@ -266,14 +314,13 @@ mod tests {
             peer: "10.0.0.1".parse().unwrap(),
             incoming,
             scheme: "https",
-            host: "a.example:8443",
+            host: &HeaderValue::from_static("a.example:8443"),
             port: 8443,
             tenant: Some("acme"),
             caller,
             trace: &trace,
         };
-        forwarding.apply(&mut request);
-        request.headers.clone()
+        forwarding.head(&request, false).unwrap().headers.clone()
     }
 
     #[test]

@@ -4,29 +4,15 @@
 //! only the gateway may say, in every spelling that an app could take for it: `_` and all other punctuation count as
 //! `-`, because CGI and its heirs fold them into one name. `Transfer-Encoding` and `Content-Length` stay: whoever writes the message frames it.
 
-use config::rules::Headers;
-use http::header::{CONNECTION, HeaderName, HeaderValue, TE, UPGRADE};
+use config::rules::{GATEWAY_FIELDS, Headers};
+use http::header::{CONNECTION, EXPECT, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use pingora_http::{IntoCaseHeaderName, RequestHeader, ResponseHeader};
 
 use crate::denial::{Denial, Reason};
 
-/// What a client never says to an app. Besides what the gateway itself sets: the standard's own `Forwarded`, the
+/// What a client never says to an app, besides what the gateway itself sets: the standard's own `Forwarded`, the
 /// fields by which some frameworks replace the path that was matched, and `Proxy`, which CGI turns into `HTTP_PROXY`.
-const STRIPPED: [&str; 25] = [
-    "x-request-id",
-    "x-real-ip",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-tenant-id",
-    "x-auth-subject",
-    "x-auth-identity",
-    "x-auth-roles",
-    "x-auth-permissions",
-    "x-upload-files",
-    "x-webhook-app",
-    "x-deployment-id",
+const STRIPPED: [&str; 13] = [
     "forwarded",
     "x-forwarded-scheme",
     "x-forwarded-ssl",
@@ -34,20 +20,39 @@ const STRIPPED: [&str; 25] = [
     "x-original-url",
     "x-rewrite-url",
     "proxy",
+    "traceparent",
+    "tracestate",
     "keep-alive",
     "proxy-connection",
     "trailer",
     "http2-settings",
 ];
 
-/// Takes from a request what must not reach an app. Call it when every fact that such a field may tell (client,
-/// tenant, request id) has been read, and before the gateway's own fields are set. `websocket` says whether this is a
-/// handshake that `websocket::check_handshake` let pass; only then does `Upgrade` go on.
+/// Copies to an app's head what may reach it of a client's. `websocket` says whether this is a handshake that
+/// `websocket::check_handshake` let pass; only then does `Upgrade` go on. `to` has no fields yet.
 ///
-/// Refuses a `Connection` that names an end-to-end field. One walk over the names; allocates only for names with
+/// Refuses a `Connection` that names an end-to-end field. One walk over the fields; allocates only for names with
 /// unusual punctuation and for fields that `Connection` names.
-pub fn strip(request: &mut RequestHeader, websocket: bool) -> Result<(), Denial> {
-    let mut named: Vec<HeaderName> = Vec::new();
+pub fn pass_on(request: &RequestHeader, websocket: bool, to: &mut RequestHeader) -> Result<(), Denial> {
+    let named = named_by_connection(request)?;
+    for (name, value) in &request.headers {
+        if is_passed_on(name) && !named.contains(name) {
+            add_request(to, name.clone(), value.clone());
+        }
+    }
+    if wants_trailers(request) {
+        add_request(to, TE, HeaderValue::from_static("trailers"));
+    }
+    if websocket {
+        add_request(to, CONNECTION, HeaderValue::from_static("Upgrade"));
+        add_request(to, UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    Ok(())
+}
+
+/// The fields that `Connection` names beside those that are not passed on anyway.
+fn named_by_connection(request: &RequestHeader) -> Result<Vec<HeaderName>, Denial> {
+    let mut named = Vec::new();
     for line in request.headers.get_all(CONNECTION) {
         for option in line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
             if is_connection_word(option) {
@@ -61,43 +66,35 @@ pub fn strip(request: &mut RequestHeader, websocket: bool) -> Result<(), Denial>
             named.push(name);
         }
     }
-    let mut found: u32 = 0;
-    for name in request.headers.keys() {
-        let text = name.as_str();
-        if !text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            let folded = text.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-            if position(&folded).is_some() {
-                named.push(name.clone());
-            }
-        } else if let Some(index) = position(text) {
-            found |= 1 << index;
-        }
+    Ok(named)
+}
+
+fn is_passed_on(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    let hop_by_hop = match text.as_bytes()[0] {
+        b'c' => *name == CONNECTION,
+        b'e' => *name == EXPECT,
+        b't' => *name == TE || *name == TRANSFER_ENCODING,
+        b'u' => *name == UPGRADE,
+        _ => false,
+    };
+    if hop_by_hop {
+        return false;
     }
-    for (index, name) in STRIPPED.iter().enumerate() {
-        if found & (1 << index) != 0 {
-            request.remove_header(*name);
-        }
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        !is_stripped(text)
+    } else {
+        !is_stripped(&text.replace(|c: char| !c.is_ascii_alphanumeric(), "-"))
     }
-    for name in &named {
-        request.remove_header(name);
-    }
-    let trailers = request.headers.get_all(TE).iter().any(|value| {
+}
+
+fn wants_trailers(request: &RequestHeader) -> bool {
+    request.headers.get_all(TE).iter().any(|value| {
         value
             .as_bytes()
             .split(|&byte| byte == b',')
             .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    });
-    request.remove_header(&TE);
-    if trailers {
-        set_request(request, TE, HeaderValue::from_static("trailers"));
-    }
-    request.remove_header(&CONNECTION);
-    request.remove_header(&UPGRADE);
-    if websocket {
-        set_request(request, CONNECTION, HeaderValue::from_static("Upgrade"));
-        set_request(request, UPGRADE, HeaderValue::from_static("websocket"));
-    }
-    Ok(())
+    })
 }
 
 /// Takes from an answer what was said to the gateway alone. `websocket` keeps `Upgrade` for a 101.
@@ -114,12 +111,24 @@ pub fn strip_response(response: &mut ResponseHeader, websocket: bool) {
     for name in &named {
         response.remove_header(name);
     }
-    for name in ["connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade"] {
+    let gone: Vec<HeaderName> = response.headers.keys().filter(|name| is_hop_by_hop(name)).cloned().collect();
+    for name in &gone {
         response.remove_header(name);
     }
     if websocket {
         set_response(response, CONNECTION, HeaderValue::from_static("Upgrade"));
         set_response(response, UPGRADE, HeaderValue::from_static("websocket"));
+    }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    match name.as_str().as_bytes()[0] {
+        b'c' => *name == CONNECTION,
+        b'k' => name == "keep-alive",
+        b'p' => name == "proxy-connection",
+        b't' => *name == TE || *name == TRAILER,
+        b'u' => *name == UPGRADE,
+        _ => false,
     }
 }
 
@@ -157,16 +166,20 @@ pub(crate) fn set_request(request: &mut RequestHeader, name: impl IntoCaseHeader
     request.insert_header(name, value).expect("a parsed name is a name");
 }
 
+pub(crate) fn add_request(request: &mut RequestHeader, name: HeaderName, value: HeaderValue) {
+    request.append_header(name, value).expect("a head is far smaller than a header map may be");
+}
+
 pub(crate) fn set_response(response: &mut ResponseHeader, name: HeaderName, value: HeaderValue) {
     response.insert_header(name, value).expect("a parsed name is a name");
 }
 
-fn position(name: &str) -> Option<usize> {
+fn is_stripped(name: &str) -> bool {
     // Nearly every name in a browser's request fails here.
     if !matches!(name.as_bytes().first(), Some(b'x' | b'f' | b'p' | b'k' | b't' | b'h')) {
-        return None;
+        return false;
     }
-    STRIPPED.iter().position(|known| *known == name)
+    GATEWAY_FIELDS.contains(&name) || STRIPPED.contains(&name)
 }
 
 /// What `Connection` says without naming a field that is removed on its own account.
@@ -181,7 +194,8 @@ fn is_connection_word(option: &[u8]) -> bool {
 /// relied on it. Everything that begins with `x-`, `sec-`, `content-` or `if-` is.
 fn is_end_to_end(name: &str) -> bool {
     let folded = name.replace('_', "-");
-    ["x-", "sec-", "content-", "if-", "access-control-"].iter().any(|prefix| folded.starts_with(prefix))
+    ["sec-", "content-", "if-", "access-control-"].iter().any(|prefix| folded.starts_with(prefix))
+        || GATEWAY_FIELDS.contains(&folded.as_str())
         || matches!(
             folded.as_str(),
             "host"
@@ -222,15 +236,19 @@ mod tests {
         request
     }
 
+    fn passed(request: &RequestHeader, websocket: bool) -> Result<RequestHeader, Denial> {
+        let mut head = RequestHeader::build_no_case("GET", b"/", None).unwrap();
+        pass_on(request, websocket, &mut head).map(|()| head)
+    }
+
     fn stripped(fields: &[(&'static str, &'static str)]) -> Vec<String> {
-        let mut request = request(fields);
-        strip(&mut request, false).unwrap();
+        let request = passed(&request(fields), false).unwrap();
         request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
     }
 
     #[test]
     fn what_only_the_gateway_may_say_is_stripped_in_every_spelling() {
-        for name in STRIPPED {
+        for name in GATEWAY_FIELDS.into_iter().chain(STRIPPED) {
             let upper: &'static str = Box::leak(name.to_uppercase().into_boxed_str());
             let under: &'static str = Box::leak(name.replace('-', "_").into_boxed_str());
             let mixed: &'static str = Box::leak(name.replacen('-', "_", 1).into_boxed_str());
@@ -289,16 +307,15 @@ mod tests {
             "sec-websocket-protocol",
             "a b",
         ] {
-            let mut request =
-                request(&[("connection", Box::leak(format!("close, {name}").into_boxed_str()))]);
-            assert_eq!(strip(&mut request, false).unwrap_err().reason, Reason::RequestMalformed, "{name}");
+            let request = request(&[("connection", Box::leak(format!("close, {name}").into_boxed_str()))]);
+            assert_eq!(passed(&request, false).unwrap_err().reason, Reason::RequestMalformed, "{name}");
         }
     }
 
     #[test]
     fn only_a_websocket_goes_on_as_an_upgrade() {
-        let mut request = request(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")]);
-        strip(&mut request, true).unwrap();
+        let request = request(&[("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")]);
+        let request = passed(&request, true).unwrap();
         assert_eq!(request.headers["connection"], "Upgrade");
         assert_eq!(request.headers["upgrade"], "websocket");
     }
