@@ -55,6 +55,14 @@ impl Attempt {
         }
     }
 
+    /// What a failure is counted under, when what has been seen of the answer is one: for the audit trail.
+    pub fn failure(&self) -> Option<String> {
+        (self.outcome() == Outcome::Failed).then(|| {
+            let keys = self.subject.label.keys.iter().map(|(name, value)| format!("{name}={value}"));
+            keys.collect::<Vec<_>>().join(" ")
+        })
+    }
+
     /// Reports the outcome. Takes one question to the store, bounded by `state.timeout`. The future may be dropped.
     pub fn settle(mut self) -> BoxFuture<'static, ()> {
         let outcome = self.outcome();

@@ -1,12 +1,12 @@
 //! Content that acts: scripts, markup, archives and programs hidden in what should only be looked at.
 //!
 //! Markers are long enough not to occur by chance in compressed data (below 2⁻¹⁵ for 100 MB, all together).
-//! What this does not protect from: markers inside compressed streams (PDF object streams, packed metadata), PHP's
-//! `<?=` in front of something not on the list, text in UTF-16.
+//! What this does not protect from: markers inside compressed streams (PDF object streams, packed metadata), text in
+//! UTF-16.
 
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 
 use super::sniff::Family;
 use super::svg::Svg;
@@ -154,7 +154,9 @@ impl Content {
     /// What was found in the whole file.
     pub(super) fn end(&self) -> Option<Fault> {
         let open = self.svg.as_ref().is_some_and(|svg| !svg.is_whole());
-        self.fault().or(open.then_some(Fault::Mismatch("an SVG that ends in mid-tag")))
+        let tag = self.markers.as_ref().is_some_and(Markers::ends_in_php);
+        let php = tag.then_some(Fault::Active("a script at the end"));
+        self.fault().or(php).or(open.then_some(Fault::Mismatch("an SVG that ends in mid-tag")))
     }
 }
 
@@ -179,12 +181,14 @@ impl Set {
         let whole =
             |(start, rest): &Signature| start.len() + rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
         let longest = tags.iter().map(|tag| tag.len()).chain(signatures.iter().map(whole)).max().unwrap_or(1);
+        let longest = longest.max(3 + SHORT_RUN);
         let signatures = signatures.iter().map(|&(start, rest)| (Finder::new(start), rest)).collect();
         Self { tags, second, signatures, longest }
     }
 
     fn is_match(&self, bytes: &[u8]) -> bool {
         memchr::memchr2_iter(b'<', b'$', bytes).any(|at| self.is_tag(&bytes[at..]))
+            || memmem::find_iter(bytes, b"<?").any(|at| is_short_php(&bytes[at..], false))
             || self.signatures.iter().any(|(start, rest)| {
                 let follows = |at: usize| {
                     let behind = &bytes[at + start.needle().len()..];
@@ -202,6 +206,24 @@ impl Set {
     }
 }
 
+/// Bytes of text behind `<?` that do not come by chance.
+const SHORT_RUN: usize = 12;
+
+/// PHP's short tags, `<?=` or `<?` and white space. Three bytes are too few to go by in compressed data: text must
+/// follow, until there is enough of it, or `?>`, or the file ends.
+fn is_short_php(bytes: &[u8], at_end: bool) -> bool {
+    let code = match bytes {
+        [b'<', b'?', b'=', code @ ..] => code,
+        [b'<', b'?', b' ' | b'\t' | b'\r' | b'\n', code @ ..] => code,
+        _ => return false,
+    };
+    let is_text = |byte: &&u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
+    let run = code.iter().take(SHORT_RUN).take_while(is_text).count();
+    run == SHORT_RUN
+        || code[..run].windows(2).any(|end| end == b"?>")
+        || (at_end && run > 0 && run == code.len())
+}
+
 /// Looks for markers across pieces: what a marker could begin in is kept and searched again with the next bytes.
 struct Markers {
     set: &'static Set,
@@ -212,6 +234,10 @@ struct Markers {
 impl Markers {
     fn new(set: &'static Set) -> Self {
         Self { set, tail: Vec::new(), hit: false }
+    }
+
+    fn ends_in_php(&self) -> bool {
+        memmem::find_iter(&self.tail, b"<?").any(|at| is_short_php(&self.tail[at..], true))
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -258,6 +284,25 @@ mod tests {
         assert!(judged(Family::Pdf, b"%PDF-1.4 << /S /Launch >>", 3).is_some());
         assert!(judged(Family::Text, b"see <script>alert(1)</script>", 3).is_some());
         assert!(judged(Family::Text, b"a\0b", 1).is_some());
+    }
+
+    #[test]
+    fn finds_short_php_tags_by_the_text_behind_them() {
+        for code in
+            ["<?=`id`?>", "<?=/**/system(\"id\")?>", "<? system($x) ?>", "<?\nexec('id');\n\n\n", "<?=`id`"]
+        {
+            for piece in [1, 5, 8192] {
+                let image = [b"GIF89a\x01\x00\x01\x00".as_slice(), code.as_bytes()].concat();
+                assert!(
+                    matches!(judged(Family::Gif, &image, piece), Some(Fault::Active(_))),
+                    "{code} {piece}"
+                );
+                let more = [&image[..], &[0xd8; 100]].concat();
+                let closed = code.ends_with("?>") || code.len() > 3 + SHORT_RUN;
+                assert_eq!(judged(Family::Gif, &more, piece).is_some(), closed, "{code} {piece}");
+            }
+        }
+        assert_eq!(judged(Family::Jpeg, b"<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?>", 7), None);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Rules {
 
     /// Judges what is known of a file before its first byte.
     fn admit(&self, id: FileId, start: u64) -> Result<FileCheck, Denial> {
-        if let Some(fault) = name::fault(&id.filename, |extension| self.classes.contains_key(extension)) {
+        if let Some(fault) = name::fault(&id.filename) {
             return Err(id.refuse(Reason::UploadFilenameDenied, fault));
         }
         let extension = name::extension(&id.filename);
@@ -233,7 +233,7 @@ fn raw_name(request: &RequestHeader, facts: &Facts<'_>) -> Result<String, Denial
     let named = one(request, &CONTENT_DISPOSITION)?.map(raw_filename).transpose()?.flatten();
     let Some(named) = named else { return Ok(segment) };
     if request.method == Method::PUT
-        && let Some(fault) = name::fault(&segment, |_| false)
+        && let Some(fault) = name::fault(&segment).or_else(|| name::executable(&segment))
     {
         return Err(FileId { field: None, filename: segment }.refuse(Reason::UploadFilenameDenied, fault));
     }

@@ -219,7 +219,7 @@ async fn refuses_each_bad_file_with_its_code() {
         ("a.txt", &infected, "upload.infected"),
         ("a.php.png", &png(40), "upload.filename_denied"),
         ("../a.png", &png(40), "upload.filename_denied"),
-        ("a.exe", &png(40), "upload.filename_denied"),
+        ("a.exe", &png(40), "upload.extension_denied"),
         ("a.mp4", &png(40), "upload.extension_denied"),
         ("a", &png(40), "upload.extension_denied"),
         ("a.png", &png(8193), "upload.too_large"),
@@ -296,7 +296,7 @@ async fn takes_a_raw_file_under_the_same_rules() {
     };
     assert_eq!((files[0].field.as_str(), files[0].filename.as_str()), ("", "图.png"));
     for (upload, code) in [
-        (Upload::raw("PUT", "/files/a.php", &png(50)), "upload.filename_denied"),
+        (Upload::raw("PUT", "/files/a.php", &png(50)), "upload.extension_denied"),
         (Upload::raw("PUT", "/files/a", &png(50)), "upload.extension_denied"),
         (Upload::raw("PUT", "/files/a.png", b"<?php "), "upload.type_mismatch"),
         (Upload::raw("PUT", "/files/a.png", &png(8193)), "upload.too_large"),
@@ -309,7 +309,7 @@ async fn takes_a_raw_file_under_the_same_rules() {
     let long = Upload::raw("PUT", "/files/a.png", b"").header("content-length", "8193");
     assert_eq!(long.send().await.code(), "upload.too_large");
     let empty = Upload::raw("PUT", "/files/a.php", b"").header("content-length", "0");
-    assert_eq!(empty.send().await.code(), "upload.filename_denied");
+    assert_eq!(empty.send().await.code(), "upload.extension_denied");
     let named = |method, path| {
         Upload::raw(method, path, &png(50)).header("content-disposition", "attachment; filename=\"b.png\"")
     };
