@@ -15,12 +15,14 @@ use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
-    UniqueIDType,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use crate::chunks::Chunks;
 
 /// Bytes read at a time while a head is awaited.
 const READ: usize = 4096;
@@ -33,22 +35,34 @@ pub struct Wire {
     io: Io,
     inbox: BytesMut,
     outbox: BytesMut,
+    chunks: Option<Chunks>,
     hold: Hold,
 }
 
-/// Asks a [`Wire`] to keep the next bytes written until more follow, or a flush.
+/// What is shared with whoever serves a [`Wire`] that a session has taken.
 #[derive(Clone, Default)]
-pub struct Hold(Arc<AtomicBool>);
+pub struct Hold(Arc<Signs>);
+
+#[derive(Default)]
+struct Signs {
+    hold: AtomicBool,
+    misframed: AtomicBool,
+}
 
 impl Hold {
-    /// Applies to the next write only.
+    /// Has the wire keep the next bytes written until more follow, or a flush. Applies to the next write only.
     pub fn next_write(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.hold.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what was read is no chunked body, though the head announced one.
+    pub fn is_misframed(&self) -> bool {
+        self.0.misframed.load(Ordering::Relaxed)
     }
 
     fn take(&self) -> bool {
-        self.0.load(Ordering::Relaxed) && {
-            self.0.store(false, Ordering::Relaxed);
+        self.0.hold.load(Ordering::Relaxed) && {
+            self.0.hold.store(false, Ordering::Relaxed);
             true
         }
     }
@@ -83,7 +97,7 @@ impl Wire {
     }
 
     fn new(io: Io) -> Self {
-        Self { io, inbox: BytesMut::new(), outbox: BytesMut::new(), hold: Hold::default() }
+        Self { io, inbox: BytesMut::new(), outbox: BytesMut::new(), chunks: None, hold: Hold::default() }
     }
 
     /// The switch that holds a write back.
@@ -102,6 +116,19 @@ impl Wire {
         }
     }
 
+    /// Has the chunked body behind a head of this many bytes judged while it is read; nothing for another body.
+    pub fn judge_chunks(&mut self, head: Option<usize>) {
+        self.chunks = head.map(Chunks::behind);
+    }
+
+    fn judge(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.chunks.as_mut().is_none_or(|chunks| chunks.follow(bytes)) {
+            return Ok(());
+        }
+        self.hold.0.misframed.store(true, Ordering::Relaxed);
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
     /// What was read and not yet used.
     pub fn inbox(&mut self) -> &mut BytesMut {
         &mut self.inbox
@@ -112,7 +139,7 @@ impl Wire {
         if !self.inbox.is_empty() {
             return true;
         }
-        self.read_more().await
+        self.more().await
     }
 
     /// Waits until the inbox holds a whole head and returns its length with the blank line. Bare line feeds end a
@@ -127,13 +154,14 @@ impl Wire {
                 return Err(NoHead::TooLarge);
             }
             seen = self.inbox.len();
-            if !self.read_more().await {
+            if !self.more().await {
                 return Err(NoHead::Closed { partial: seen > 0 });
             }
         }
     }
 
-    async fn read_more(&mut self) -> bool {
+    /// Reads once more into the inbox. `false` when the connection ended.
+    pub async fn more(&mut self) -> bool {
         self.inbox.reserve(READ);
         let read = match &mut self.io {
             Io::Tcp(stream) => stream.read_buf(&mut self.inbox).await,
@@ -188,17 +216,23 @@ impl Io {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.inbox.is_empty() {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if self.inbox.is_empty() {
+            match &mut self.io {
+                Io::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, buf))?,
+                Io::Tls(stream) => ready!(Pin::new(stream.as_mut()).poll_read(cx, buf))?,
+            }
+        } else {
             let n = self.inbox.len().min(buf.remaining());
             buf.put_slice(&self.inbox[..n]);
             self.inbox.advance(n);
-            return Poll::Ready(Ok(()));
         }
-        match &mut self.io {
-            Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
-        }
+        Poll::Ready(self.judge(&buf.filled()[before..]))
     }
 }
 

@@ -1,0 +1,171 @@
+//! The framing of a chunked body (RFC 9112 section 7.1), to the letter.
+//!
+//! Pingora's reader decodes chunks and forgives much: an empty size line, bare line feeds in extensions, trailers that
+//! are no fields. Whoever stands in front may read such bytes differently. So they are looked at before it reads them,
+//! and what is not exactly a chunked body breaks the connection's reading.
+
+/// Bytes of a size line with its extensions.
+const MAX_LINE: usize = 4096;
+
+/// Bytes of all trailer fields.
+const MAX_TRAILERS: usize = 8192;
+
+/// Follows one chunked body in any division of its bytes.
+#[derive(Debug)]
+pub struct Chunks {
+    state: State,
+    /// Bytes of the current line, or of all trailers.
+    length: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Of the head, which is judged elsewhere: bytes still to come.
+    Head(usize),
+    /// Hexadecimal digits so far, and what they say.
+    Size(u8, u64),
+    /// Behind a semicolon; the size that stood before it.
+    Extension(u64),
+    SizeEnd(u64),
+    Data(u64),
+    DataCr,
+    DataLf,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    LastLf,
+    Done,
+}
+
+impl Chunks {
+    /// For a body that follows a head of this many bytes.
+    pub fn behind(head: usize) -> Self {
+        Self { state: State::Head(head), length: 0 }
+    }
+
+    /// Looks at the next bytes. False when they are no chunked body. What follows its end is not looked at.
+    pub fn follow(&mut self, bytes: &[u8]) -> bool {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let skip = |left: usize| left.min(rest.len());
+            match self.state {
+                State::Done => return true,
+                State::Head(left) => {
+                    let n = skip(left);
+                    rest = &rest[n..];
+                    self.state = if n == left { State::Size(0, 0) } else { State::Head(left - n) };
+                }
+                State::Data(left) => {
+                    let n = skip(usize::try_from(left).unwrap_or(usize::MAX));
+                    rest = &rest[n..];
+                    let left = left - n as u64;
+                    self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+                }
+                state => {
+                    let Some(next) = self.step(state, rest[0]) else { return false };
+                    self.state = next;
+                    rest = &rest[1..];
+                }
+            }
+        }
+        true
+    }
+
+    /// Where one byte leads; `None` where it must not stand.
+    fn step(&mut self, state: State, byte: u8) -> Option<State> {
+        self.length += 1;
+        let limit =
+            if matches!(state, State::Size(..) | State::Extension(_)) { MAX_LINE } else { MAX_TRAILERS };
+        if self.length > limit {
+            return None;
+        }
+        Some(match (state, byte) {
+            (State::Size(digits, size), _) if byte.is_ascii_hexdigit() && digits < 16 => {
+                let digit = char::from(byte).to_digit(16)?;
+                State::Size(digits + 1, size << 4 | u64::from(digit))
+            }
+            (State::Size(1.., size), b';') => State::Extension(size),
+            (State::Size(1.., size) | State::Extension(size), b'\r') => State::SizeEnd(size),
+            (State::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => State::Extension(size),
+            (State::SizeEnd(size), b'\n') => {
+                self.length = 0;
+                if size == 0 { State::TrailerStart } else { State::Data(size) }
+            }
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => {
+                self.length = 0;
+                State::Size(0, 0)
+            }
+            (State::TrailerStart, b'\r') => State::LastLf,
+            (State::LastLf, b'\n') => State::Done,
+            (State::TrailerStart | State::TrailerName, _) if is_token(byte) => State::TrailerName,
+            (State::TrailerName, b':') => State::TrailerValue,
+            (State::TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => State::TrailerValue,
+            (State::TrailerValue, b'\r') => State::TrailerLf,
+            (State::TrailerLf, b'\n') => State::TrailerStart,
+            _ => return None,
+        })
+    }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The verdict, the same in one piece and byte by byte.
+    fn follows(body: &str) -> bool {
+        let head = "POST / HTTP/1.1\r\n\r\n";
+        let all = format!("{head}{body}");
+        let whole = Chunks::behind(head.len()).follow(all.as_bytes());
+        let mut chunks = Chunks::behind(head.len());
+        let pieces = all.as_bytes().chunks(1).all(|piece| chunks.follow(piece));
+        assert_eq!(whole, pieces, "{body:?}");
+        whole
+    }
+
+    #[test]
+    fn chunks_of_the_rfc_pass() {
+        for body in [
+            "0\r\n\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "00A;name=value; quoted=\"x y\"\r\n0123456789\r\n0\r\n\r\n",
+            "1\r\na\r\n0\r\nDigest: x\r\nX-Two:\r\n\r\n",
+            "2\r\n\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\nnot looked at",
+        ] {
+            assert!(follows(body), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_two_readers_could_divide_differently_is_refused() {
+        for body in [
+            "\r\n\r\n",
+            ";a\r\n",
+            " \r\n",
+            "g\r\n",
+            "0x5\r\nhello\r\n",
+            "-1\r\n",
+            "5\nhello\r\n",
+            "5\r\nhelloworld",
+            "5 \r\nhello\r\n",
+            "3;a=b\nX\r\nabc\r\n",
+            "3;a=\0\r\nabc\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "11111111111111111\r\n",
+            "0\r\nbad line no colon\r\n\r\n",
+            "0\r\nA: b\r\n folded\r\n\r\n",
+            "0\r\nA: b\n\r\n",
+            "0\r\n\n",
+        ] {
+            assert!(!follows(body), "{body:?}");
+        }
+        assert!(!follows(&format!("1;{}\r\n", "a".repeat(MAX_LINE))));
+        assert!(!follows(&format!("0\r\n{}", "A: b\r\n".repeat(MAX_TRAILERS))));
+    }
+}
