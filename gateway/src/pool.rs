@@ -14,8 +14,11 @@ use crate::wire::Wire;
 /// above the pause between two clicks.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
+/// Connections to one server, and since when each is idle.
+type Idle = Vec<(Box<Wire>, Instant)>;
+
 thread_local! {
-    static IDLE: RefCell<HashMap<SocketAddr, Vec<(Box<Wire>, Instant)>>> = RefCell::default();
+    static IDLE: RefCell<HashMap<SocketAddr, Idle>> = RefCell::default();
 }
 
 /// A connection that is still good, the one used last first.

@@ -90,7 +90,8 @@ impl Upstream {
     pub fn choose(&self, tried: u64, now_ms: u64) -> Option<usize> {
         let untried = |i: &&u8| tried & (1 << **i) == 0;
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
-        let turns = || (0..self.turns.len()).map(|n| &self.turns[(start + n) % self.turns.len()]).filter(untried);
+        let turns =
+            || (0..self.turns.len()).map(|n| &self.turns[(start + n) % self.turns.len()]).filter(untried);
         let backups = || self.backups.iter().filter(untried);
         let ready = |i: &&u8| self.servers[**i as usize].is_ready(now_ms);
         let healthy = |i: &&u8| self.servers[**i as usize].is_healthy();
@@ -193,7 +194,8 @@ fn smooth_turns(weights: &[u32]) -> Vec<u8> {
     (0..total)
         .filter_map(|_| {
             current.iter_mut().zip(&weights).for_each(|(c, w)| *c += w);
-            let best = (0..weights.len()).filter(|i| weights[*i] > 0).max_by_key(|i| (current[*i], -(*i as i64)))?;
+            let best =
+                (0..weights.len()).filter(|i| weights[*i] > 0).max_by_key(|i| (current[*i], -(*i as i64)))?;
             current[best] -= total;
             Some(best as u8)
         })

@@ -1,0 +1,404 @@
+//! Asks an app and passes its answer on.
+//!
+//! The request's head and body have been admitted by now; here nothing is decided about them. What can still be
+//! refused is what the app fails to do: 502 when it cannot be reached or breaks off, 504 when it is silent.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use config::UpstreamTimeouts;
+use filters::body::declared_length;
+use filters::lockout::Attempt;
+use filters::{Denial, Reason, WholeBody};
+use http::{Method, Version, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v1::client::HttpSession as Client;
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_timeout::timeout;
+
+use crate::intake::{Cut, Intake};
+use crate::pool;
+use crate::spool::SpooledBody;
+use crate::upstream::{Server, Upstream, now_ms};
+use crate::wire::{Hold, Wire};
+
+/// One request on its way to an app.
+pub struct Forward<'a> {
+    /// Who is asked.
+    pub upstream: &'a Upstream,
+    /// Within which times.
+    pub timeouts: UpstreamTimeouts,
+    /// Whether this is a WebSocket handshake: `Upgrade` goes through.
+    pub upgrade: bool,
+    /// The switch of the client's wire, when it has one.
+    pub hold: Option<&'a Hold>,
+    /// Makes the head the app gets, but for the framing of its body.
+    pub head: &'a (dyn Fn(&ServerSession) -> Result<RequestHeader, Denial> + Sync),
+}
+
+/// The request's body, on its way to the app.
+pub enum Outgoing {
+    /// There is none.
+    Empty,
+    /// Passed on as it comes; its length is known.
+    Stream(Intake),
+    /// Received and checked.
+    Whole(SpooledBody),
+}
+
+/// What became of a request that an app answered.
+pub struct Answer {
+    /// Whether the attempt that a lockout counts failed: what it is counted under.
+    pub failed_login: Option<String>,
+    /// Who answered.
+    pub server: Arc<Server>,
+    /// What it said.
+    pub status: u16,
+    /// From asking to the end of the answer's head.
+    pub waited: Duration,
+    /// How it ended.
+    pub end: End,
+}
+
+/// How an answer ended.
+pub enum End {
+    /// The client has it all.
+    Whole,
+    /// It broke off; the client's connection or stream must not be used again.
+    Broken(&'static str),
+    /// The app switched protocols; the 101 has not been sent.
+    Upgraded(Box<Client>, Box<ResponseHeader>),
+}
+
+/// Why there was no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// To be told to the client.
+    Denied(Denial),
+    /// Nobody is there to be told.
+    Gone,
+}
+
+impl From<Cut> for Failure {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Denied(denial) => Failure::Denied(denial),
+            Cut::Gone => Failure::Gone,
+        }
+    }
+}
+
+impl Forward<'_> {
+    /// Sends the request, tries another server when one cannot be connected to, and passes the answer on; `edit` has
+    /// the last word on its head.
+    pub async fn run(
+        &self,
+        session: &mut ServerSession,
+        body: &mut Outgoing,
+        attempt: Option<Attempt>,
+        edit: &mut (dyn FnMut(&mut ResponseHeader) + Send),
+    ) -> Result<Answer, Failure> {
+        let mut tried = 0;
+        let mut fresh = false;
+        loop {
+            let head = self.framed_head(session, body)?;
+            let Some(index) = self.upstream.choose(tried, now_ms()) else {
+                return Err(unavailable("no server of the upstream is up"));
+            };
+            let server = &self.upstream.servers[index];
+            let started = Instant::now();
+            let Some((wire, reused)) = self.connection(server, fresh, started).await else {
+                tried |= 1 << index;
+                continue;
+            };
+            let mut client = Box::new(Client::new(wire));
+            match self.ask(session, &mut client, head, body).await {
+                Ok(()) => {}
+                Err(Ask::Stale) if reused => {
+                    fresh = true;
+                    continue;
+                }
+                Err(Ask::Stale) => {
+                    return Err(unavailable("the app closed the connection without an answer"));
+                }
+                Err(Ask::Failed(failure)) => return Err(failure),
+            }
+            let mut answer = Answer {
+                server: Arc::clone(server),
+                status: client.get_status().map_or(502, |status| status.as_u16()),
+                waited: started.elapsed(),
+                failed_login: None,
+                end: End::Whole,
+            };
+            answer.end = self.answer(session, client, body, attempt, edit, &mut answer).await?;
+            return Ok(answer);
+        }
+    }
+
+    /// A connection, and whether it had been used before.
+    async fn connection(&self, server: &Server, fresh: bool, now: Instant) -> Option<(Box<Wire>, bool)> {
+        let address = server.address()?;
+        if !fresh && let Some(wire) = pool::take(address, now) {
+            return Some((wire, true));
+        }
+        match pool::connect(address, self.timeouts.connect).await {
+            Ok(wire) => {
+                server.wake();
+                Some((wire, false))
+            }
+            Err(error) => {
+                log::warn!("upstream {}: {}: {error}", self.upstream.name, server.name);
+                server.rest(now_ms());
+                None
+            }
+        }
+    }
+
+    /// Sends head and body, and reads the answer's head. An app may answer before it has read the body.
+    async fn ask(
+        &self,
+        session: &mut ServerSession,
+        client: &mut Client,
+        head: Box<RequestHeader>,
+        body: &mut Outgoing,
+    ) -> Result<(), Ask> {
+        client.write_timeout = Some(self.timeouts.send);
+        let repeatable = matches!(body, Outgoing::Empty | Outgoing::Whole(_)) && is_idempotent(&head.method);
+        let lost = |detail| if repeatable { Ask::Stale } else { Ask::Failed(unavailable(detail)) };
+        if client.write_request_header(head).await.is_err() {
+            // Not a byte of it can have been acted on when the very first write fails.
+            return Err(Ask::Stale);
+        }
+        let mut sending = !matches!(body, Outgoing::Empty);
+        if let Outgoing::Whole(whole) = body {
+            sending = false;
+            if let Err(Sent::Unreadable) = send_whole(client, whole).await {
+                let denial = Denial::new(Reason::SpoolExhausted, "the spooled body cannot be read back");
+                return Err(Ask::Failed(Failure::Denied(denial)));
+            }
+        }
+        loop {
+            tokio::select! {
+                biased;
+                read = timeout(self.timeouts.read, client.read_response()) => match read {
+                    Ok(Ok(_)) if is_interim(client) => {}
+                    Ok(Ok(_)) => return Ok(()),
+                    Ok(Err(error)) if error.etype() == &pingora_core::ErrorType::ConnectionClosed => {
+                        return Err(lost("the app closed the connection without an answer"));
+                    }
+                    Ok(Err(_)) => return Err(lost("the app's answer cannot be read")),
+                    Err(_) => {
+                        let denial = Denial::new(Reason::UpstreamTimeout, "no answer from the app in time");
+                        return Err(Ask::Failed(Failure::Denied(denial)));
+                    }
+                },
+                next = next_from_client(session, body, sending) => {
+                    sending = pass_on(client, next.map_err(|cut| Ask::Failed(cut.into()))?).await;
+                }
+            }
+        }
+    }
+
+    /// The head as this app gets it, framed like the body.
+    fn framed_head(&self, session: &ServerSession, body: &Outgoing) -> Result<Box<RequestHeader>, Failure> {
+        let mut head = (self.head)(session).map_err(Failure::Denied)?;
+        head.set_version(Version::HTTP_11);
+        if let Outgoing::Whole(whole) = body {
+            let _ = head.insert_header(header::CONTENT_LENGTH, whole.len());
+        }
+        Ok(Box::new(head))
+    }
+
+    /// Passes the answer on, once whoever counts failures has been told.
+    async fn answer(
+        &self,
+        session: &mut ServerSession,
+        mut client: Box<Client>,
+        body: &mut Outgoing,
+        attempt: Option<Attempt>,
+        edit: &mut (dyn FnMut(&mut ResponseHeader) + Send),
+        answer: &mut Answer,
+    ) -> Result<End, Failure> {
+        let Some(head) = client.resp_header() else {
+            return Err(unavailable("the app sent no head"));
+        };
+        let mut head = Box::new(head.clone());
+        if answer.status == 101 {
+            if !self.upgrade {
+                return Err(unavailable("the app switched protocols unasked"));
+            }
+            filters::headers::strip_response(&mut head, true);
+            edit(&mut head);
+            return Ok(End::Upgraded(client, head));
+        }
+        let attempt = match attempt {
+            Some(mut attempt) => {
+                attempt.head(head.status);
+                if attempt.wants_body() {
+                    Some(attempt)
+                } else {
+                    answer.failed_login = attempt.failure();
+                    attempt.settle().await;
+                    None
+                }
+            }
+            None => None,
+        };
+        reframe(&mut head, session);
+        edit(&mut head);
+        if let Some(hold) = self.hold
+            && head.headers.contains_key(header::CONTENT_LENGTH)
+        {
+            hold.next_write();
+        }
+        if session.write_response_header(head).await.is_err() {
+            return Ok(End::Broken("the client went away"));
+        }
+        let end = self.relay(session, &mut client, body, attempt, answer).await;
+        if let End::Whole = end {
+            self.keep(session, client, body, &answer.server).await;
+        }
+        Ok(end)
+    }
+
+    /// Passes the answer's body on, and what is left of the request's.
+    async fn relay(
+        &self,
+        session: &mut ServerSession,
+        client: &mut Client,
+        body: &mut Outgoing,
+        mut attempt: Option<Attempt>,
+        answer: &mut Answer,
+    ) -> End {
+        // The last bytes of an answer that is read by a rule wait until that rule has been told.
+        let mut held = Bytes::new();
+        let mut sending = matches!(body, Outgoing::Stream(_)) && !session.is_body_done();
+        while !client.is_body_done() {
+            tokio::select! {
+                biased;
+                read = timeout(self.timeouts.read, client.read_body_bytes()) => match read {
+                    Ok(Ok(Some(mut bytes))) => {
+                        if let Some(attempt) = &mut attempt {
+                            attempt.chunk(&bytes);
+                            std::mem::swap(&mut held, &mut bytes);
+                        }
+                        if session.write_response_body(bytes, false).await.is_err() {
+                            return End::Broken("the client went away");
+                        }
+                    }
+                    Ok(Ok(None)) => break,
+                    Ok(Err(_)) => return End::Broken("the app broke off its answer"),
+                    Err(_) => return End::Broken("the app fell silent in its answer"),
+                },
+                next = next_from_client(session, body, sending) => match next {
+                    Ok(next) => sending = pass_on(client, next).await,
+                    Err(_) => return End::Broken("the client went away"),
+                }
+            }
+        }
+        if let Some(attempt) = attempt {
+            answer.failed_login = attempt.failure();
+            attempt.settle().await;
+        }
+        if session.write_response_body(held, true).await.is_err() {
+            return End::Broken("the client went away");
+        }
+        End::Whole
+    }
+
+    /// Keeps the connection for another request, when both sides are done with this one. An app that answered before
+    /// it was sent the whole body still waits for the rest: what were sent next would be that rest to it.
+    async fn keep(&self, session: &ServerSession, mut client: Box<Client>, body: &Outgoing, server: &Server) {
+        let announced = match body {
+            Outgoing::Empty => 0,
+            Outgoing::Whole(whole) => whole.len(),
+            Outgoing::Stream(_) => declared_length(session.req_header()).unwrap_or(u64::MAX),
+        };
+        client.respect_keepalive();
+        let Some(address) = server.address() else { return };
+        if client.body_bytes_sent() as u64 == announced
+            && client.will_keepalive()
+            && let Some(stream) = client.reuse().await
+            && let Ok(wire) = stream.into_any().downcast::<Wire>()
+        {
+            pool::put(address, wire, self.upstream, Instant::now());
+        }
+    }
+}
+
+enum Ask {
+    /// The connection died before it answered, and asking again does no harm.
+    Stale,
+    Failed(Failure),
+}
+
+enum Sent {
+    Unreadable,
+}
+
+fn unavailable(detail: &'static str) -> Failure {
+    Failure::Denied(Denial::new(Reason::UpstreamUnavailable, detail))
+}
+
+/// RFC 9110 section 9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
+}
+
+fn is_interim(client: &Client) -> bool {
+    client.get_status().is_some_and(|status| status.is_informational() && status.as_u16() != 101)
+}
+
+/// Writes a spooled body. A failing connection is no error here: the app may have answered before it read it all.
+async fn send_whole(client: &mut Client, whole: &SpooledBody) -> Result<(), Sent> {
+    let mut at = 0;
+    while at < whole.len() {
+        let bytes = whole.read(at..whole.len()).await.map_err(|_| Sent::Unreadable)?;
+        at += bytes.len() as u64;
+        if client.write_body(&bytes).await.is_err() {
+            return Ok(());
+        }
+    }
+    let _ = client.finish_body().await;
+    Ok(())
+}
+
+/// The next piece of the body, `None` at its end. Once it has ended: never anything, unless the client goes away.
+async fn next_from_client(
+    session: &mut ServerSession,
+    body: &mut Outgoing,
+    sending: bool,
+) -> Result<Option<Bytes>, Cut> {
+    match body {
+        Outgoing::Stream(intake) if sending => intake.next(session).await,
+        _ => match session.read_body_or_idle(true).await {
+            Ok(_) | Err(_) => Err(Cut::Gone),
+        },
+    }
+}
+
+/// Whether more of the body is to be sent.
+async fn pass_on(client: &mut Client, next: Option<Bytes>) -> bool {
+    match next {
+        Some(bytes) => client.write_body(&bytes).await.is_ok(),
+        None => {
+            let _ = client.finish_body().await;
+            false
+        }
+    }
+}
+
+/// Takes away what is between the app and the gateway only (RFC 9110 section 7.6.1), and frames the body for this
+/// client.
+fn reframe(head: &mut ResponseHeader, session: &ServerSession) {
+    filters::headers::strip_response(head, false);
+    let bodiless = session.req_header().method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304);
+    let version = session.req_header().version;
+    if version == Version::HTTP_11 && !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH) {
+        let _ = head.insert_header(header::TRANSFER_ENCODING, "chunked");
+    } else {
+        head.remove_header(&header::TRANSFER_ENCODING);
+    }
+    head.set_version(if version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 });
+}
