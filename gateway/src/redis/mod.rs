@@ -85,6 +85,12 @@ impl fmt::Display for InvalidUrl {
 impl std::error::Error for InvalidUrl {}
 
 impl Redis {
+    /// Whether this is the URL of a Redis. Connects to nothing.
+    pub fn check(url: &Secret) -> Result<(), InvalidUrl> {
+        let url = std::str::from_utf8(url.expose()).map_err(|_| InvalidUrl)?;
+        url.into_connection_info().map(drop).map_err(|_| InvalidUrl)
+    }
+
     /// Begins to connect, on `control`, and goes on for as long as a clone lives. Never waits for the server. Questions
     /// may come from any runtime that has its timer enabled.
     pub fn open(url: &Secret, timeout: Duration, control: &Handle) -> Result<Self, InvalidUrl> {

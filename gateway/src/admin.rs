@@ -1,0 +1,273 @@
+//! The operator's own listener: health, metrics, the policy in force, and a few acts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+use crate::phase::{Phase, reached};
+use crate::reload;
+use crate::shared::Shared;
+use crate::timestamp;
+use crate::wire::Wire;
+
+/// For a request of the operator's, from its first byte to its last.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of head or body an admin request may have.
+const LARGEST: usize = 16 * 1024;
+
+/// What the control thread does for admin calls that change something.
+pub type Acts = mpsc::Sender<reload::Request>;
+
+/// Serves the admin listener until the process ends.
+pub async fn serve(listener: TcpListener, shared: Arc<Shared>, acts: Acts) {
+    let mut phases = shared.phases.watch();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = reached(&mut phases, Phase::Ending) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (shared, acts) = (Arc::clone(&shared), acts.clone());
+                tokio::spawn(async move { connection(stream, shared, acts).await });
+            }
+            Err(error) => {
+                log::error!("admin: cannot accept: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, shared: Arc<Shared>, acts: Acts) {
+    let mut wire = Box::new(Wire::tcp(stream));
+    loop {
+        if !matches!(tokio::time::timeout(PATIENCE, wire.read_head(LARGEST)).await, Ok(Ok(_))) {
+            return;
+        }
+        let mut session = ServerSession::new_http1(wire);
+        if !matches!(session.read_request().await, Ok(true)) {
+            return;
+        }
+        let served = tokio::time::timeout(PATIENCE * 3, request(&mut session, &shared, &acts)).await;
+        if !matches!(served, Ok(Ok(()))) {
+            return;
+        }
+        let Ok(Some(reusable)) = session.finish().await else { return };
+        let Ok(again) = reusable.into_parts().0.into_any().downcast::<Wire>() else { return };
+        wire = again;
+    }
+}
+
+struct Answer {
+    status: u16,
+    content_type: &'static str,
+    body: String,
+    allow: Option<&'static str>,
+}
+
+impl Answer {
+    fn json(status: u16, value: &Value) -> Self {
+        Self { status, content_type: "application/json", body: format!("{value}\n"), allow: None }
+    }
+
+    fn text(status: u16, text: impl Into<String>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: text.into(), allow: None }
+    }
+
+    fn not_allowed(allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::text(405, "method not allowed\n") }
+    }
+}
+
+async fn request(session: &mut ServerSession, shared: &Arc<Shared>, acts: &Acts) -> pingora_core::Result<()> {
+    let answer = if is_allowed(session, shared) {
+        let body = read_body(session).await?;
+        answer(session, &body, shared, acts).await
+    } else {
+        Answer::json(401, &json!({ "error": "a bearer token is needed" }))
+    };
+    let mut head = ResponseHeader::build(answer.status, Some(5))?;
+    head.insert_header(header::CONTENT_TYPE, answer.content_type)?;
+    head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    if answer.status == 401 {
+        head.insert_header(header::WWW_AUTHENTICATE, "Bearer")?;
+    }
+    if let Some(allow) = answer.allow {
+        head.insert_header(header::ALLOW, allow)?;
+    }
+    let bodiless = session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(head)).await?;
+    let body = if bodiless { Bytes::new() } else { Bytes::from(answer.body) };
+    session.write_response_body(body, true).await
+}
+
+async fn read_body(session: &mut ServerSession) -> pingora_core::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(bytes) = session.read_request_body().await? {
+        if body.len() + bytes.len() > LARGEST {
+            break;
+        }
+        body.extend_from_slice(&bytes);
+    }
+    Ok(body)
+}
+
+/// The token, when one is set, in constant time. Health answers without: probes have none.
+fn is_allowed(session: &ServerSession, shared: &Shared) -> bool {
+    let head = session.req_header();
+    if matches!(head.uri.path(), "/healthz" | "/readyz") {
+        return true;
+    }
+    let snapshot = shared.snapshot();
+    let Some(token) = snapshot.config.admin.as_ref().and_then(|admin| admin.token.as_ref()) else {
+        return true;
+    };
+    let given = head.headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    given
+        .and_then(|given| given.strip_prefix(b"Bearer "))
+        .is_some_and(|given| given.ct_eq(token.expose()).into())
+}
+
+async fn answer(session: &ServerSession, _body: &[u8], shared: &Arc<Shared>, acts: &Acts) -> Answer {
+    let head = session.req_header();
+    let reads = matches!(head.method, Method::GET | Method::HEAD);
+    match head.uri.path() {
+        "/" if reads => page(shared),
+        "/healthz" if reads => Answer::text(200, "ok\n"),
+        "/readyz" if reads => match shared.phases.now() {
+            Phase::Serving => Answer::text(200, "ready\n"),
+            _ => Answer::text(503, "draining\n"),
+        },
+        "/metrics" if reads => Answer {
+            status: 200,
+            content_type: "text/plain; version=0.0.4; charset=utf-8",
+            body: metrics(shared),
+            allow: None,
+        },
+        "/policy" if reads => Answer::json(200, &policy(shared)),
+        "/reload" if head.method == Method::POST => reload(acts).await,
+        "/reload" => Answer::not_allowed("POST"),
+        "/lockouts" if reads => lockouts(shared).await,
+        path if path.starts_with("/lockouts/") && head.method == Method::DELETE => {
+            unlock(shared, &path["/lockouts/".len()..]).await
+        }
+        path if path.starts_with("/lockouts/") => Answer::not_allowed("DELETE"),
+        "/" | "/healthz" | "/readyz" | "/metrics" | "/policy" | "/lockouts" => {
+            Answer::not_allowed("GET, HEAD")
+        }
+        _ => Answer::json(404, &json!({ "error": "there is nothing at this address" })),
+    }
+}
+
+fn metrics(shared: &Shared) -> String {
+    let snapshot = shared.snapshot();
+    let usage = snapshot.spool.usage();
+    shared.metrics.spool_bytes("memory").set(usage.memory as i64);
+    shared.metrics.spool_bytes("disk").set(usage.disk as i64);
+    snapshot.reporter.metrics()
+}
+
+fn policy(shared: &Shared) -> Value {
+    let snapshot = shared.snapshot();
+    let last_error = shared
+        .last_error()
+        .map(|error| json!({ "at": timestamp::rfc3339(error.at), "problems": error.problems }));
+    json!({
+        "version": 1,
+        "generation": snapshot.generation,
+        "digest": snapshot.digest,
+        "loaded_at": timestamp::rfc3339(snapshot.loaded_at),
+        "files": snapshot.files,
+        "last_error": last_error,
+    })
+}
+
+async fn reload(acts: &Acts) -> Answer {
+    match reload::ask(acts, "admin").await {
+        Some(Ok(generation)) => Answer::json(200, &json!({ "generation": generation })),
+        Some(Err(problems)) => Answer::json(422, &json!({ "problems": problems })),
+        None => Answer::json(503, &json!({ "error": "the process is ending" })),
+    }
+}
+
+async fn lockouts(shared: &Shared) -> Answer {
+    match shared.stores.locked().await {
+        Ok(locked) => {
+            let entry = |one: filters::state::Locked| {
+                json!({
+                    "id": one.id,
+                    "route": one.label.route,
+                    "key": one.label.keys.iter().map(|(name, value)| json!({ name: value })).collect::<Vec<_>>(),
+                    "since": timestamp::rfc3339(one.since),
+                    "until": timestamp::rfc3339(one.until),
+                })
+            };
+            Answer::json(200, &locked.into_iter().map(entry).collect())
+        }
+        Err(_) => Answer::json(503, &json!({ "error": "the shared state is away" })),
+    }
+}
+
+async fn unlock(shared: &Shared, id: &str) -> Answer {
+    match shared.stores.unlock(id).await {
+        Ok(true) => {
+            shared.snapshot().reporter.unlocked(id);
+            Answer { body: String::new(), ..Answer::text(204, "") }
+        }
+        Ok(false) => Answer::json(404, &json!({ "error": "there is no such lockout" })),
+        Err(_) => Answer::json(503, &json!({ "error": "the shared state is away" })),
+    }
+}
+
+/// A page for people: what runs, what is up, where to look.
+fn page(shared: &Shared) -> Answer {
+    let snapshot = shared.snapshot();
+    let mut rows = String::new();
+    for upstream in &snapshot.upstreams {
+        for server in &upstream.servers {
+            let (state, mark) = if server.is_healthy() { ("up", "●") } else { ("down", "○") };
+            rows.push_str(&format!(
+                "<tr><td>{}</td><td>{}</td><td class=\"{state}\">{mark} {state}</td></tr>",
+                escaped(&upstream.name),
+                escaped(&server.name)
+            ));
+        }
+    }
+    let error = shared.last_error().map_or(String::new(), |error| {
+        let lines: String = error.problems.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect();
+        format!("<h2 class=\"down\">The last reload was rejected</h2><ul>{lines}</ul>")
+    });
+    let body = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Menshen</title><style>\
+         body{{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#222}}\
+         table{{border-collapse:collapse}}td,th{{padding:.2rem 1rem .2rem 0;text-align:left}}\
+         .up{{color:#176f2c}}.down{{color:#b3261e}}code{{background:#f2f2f2;padding:0 .2rem}}</style>\
+         <h1>Menshen</h1><p>Policy generation {} of {}, {} sites, {} routes; {} client connections.</p>{error}\
+         <h2>Upstreams</h2><table><tr><th>upstream</th><th>server</th><th>state</th></tr>{rows}</table>\
+         <h2>More</h2><p><a href=\"/metrics\">metrics</a> · <a href=\"/policy\">policy</a> · \
+         <a href=\"/lockouts\">lockouts</a> · <a href=\"/readyz\">readiness</a></p>\
+         <p>Reload with <code>curl -X POST …/reload</code>.</p></html>\n",
+        snapshot.generation,
+        escaped(&timestamp::rfc3339(snapshot.loaded_at)),
+        snapshot.config.sites.len(),
+        snapshot.pipeline.routes().len(),
+        shared.phases.connections(),
+    );
+    Answer { status: 200, content_type: "text/html; charset=utf-8", body, allow: None }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

@@ -1,0 +1,214 @@
+//! What rules share and what outlives a policy: counters, lockouts, keys, the connection to Redis, the scanner.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use config::{Config, ScannerBackend, Secret, StateBackend};
+use filters::jwks::KeySets;
+use filters::lockout::LockoutTable;
+use filters::pipeline::Stores;
+use filters::rate::RateTables;
+use filters::state::{self, Clock, Locked, LockoutStore, RateStore, StateAway, SystemClock, WhenAway};
+use filters::upload::{Builtin, FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner};
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+
+use crate::clamd::Clamd;
+use crate::jwks::{Fetcher, patience};
+use crate::metrics::Metrics;
+use crate::redis::{Presence, Redis};
+
+/// How often counters that no longer matter are dropped.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// How long the start waits for the first connection to Redis.
+const FIRST_CONNECTION: Duration = Duration::from_secs(2);
+
+/// Shared by every policy of a process.
+pub struct SharedStores {
+    control: Handle,
+    rates: Arc<RateTables>,
+    lockouts: Arc<LockoutTable>,
+    key_sets: Arc<KeySets>,
+    fetcher: OnceLock<Fetcher>,
+    redis: Mutex<Option<Connected>>,
+    scanner: Mutex<Option<(String, Arc<dyn Scanner>)>>,
+}
+
+struct Connected {
+    url: Secret,
+    timeout: Duration,
+    redis: Redis,
+}
+
+impl SharedStores {
+    /// Empty. Connections live on the `control` runtime.
+    pub fn new(control: Handle) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        Self {
+            control,
+            rates: RateTables::new(Arc::clone(&clock)),
+            lockouts: LockoutTable::new(clock),
+            key_sets: Arc::default(),
+            fetcher: OnceLock::new(),
+            redis: Mutex::default(),
+            scanner: Mutex::default(),
+        }
+    }
+
+    /// What the rules of one policy are given. An error names the key it is about.
+    pub fn of(&self, config: &Config, metrics: &Arc<Metrics>) -> Result<Stores, (String, String)> {
+        let redis = self.redis(config)?;
+        let told = Arc::clone(metrics);
+        let told: Arc<dyn Fn(&'static str) + Send + Sync> =
+            Arc::new(move |operation| told.state_error(operation));
+        let away = || WhenAway::new(config.state.on_failure, Arc::clone(&told));
+        let rates = redis.clone().map(|redis| {
+            let store: Arc<dyn RateStore> = Arc::new(redis);
+            state::Shared { store, away: away() }
+        });
+        let lockouts = redis.map(|redis| {
+            let store: Arc<dyn LockoutStore> = Arc::new(redis);
+            state::Shared { store, away: away() }
+        });
+        Ok(Stores {
+            rates: Arc::clone(&self.rates),
+            shared_rates: rates,
+            lockouts: Arc::clone(&self.lockouts),
+            shared_lockouts: lockouts,
+            key_sets: Arc::clone(&self.key_sets),
+            scanner: self.scanner(config, metrics),
+            scan_policy: ScanPolicy::from(&config.scanner),
+            key_wait: |wanted| Box::pin(patience(wanted)),
+        })
+    }
+
+    /// What the rules of a policy are given when nothing may be connected to: this process's own counters, and a scanner
+    /// that is never asked.
+    pub fn offline(config: &Config) -> Result<Stores, (String, String)> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        if let StateBackend::Redis(url) = &config.state.backend {
+            Redis::check(url).map_err(|bad| ("state.url".to_owned(), bad.to_string()))?;
+        }
+        Ok(Stores {
+            rates: RateTables::new(Arc::clone(&clock)),
+            shared_rates: None,
+            lockouts: LockoutTable::new(clock),
+            shared_lockouts: None,
+            key_sets: Arc::default(),
+            scanner: Arc::new(Builtin::default()),
+            scan_policy: ScanPolicy::from(&config.scanner),
+            key_wait: |wanted| Box::pin(patience(wanted)),
+        })
+    }
+
+    /// The connection of the policy before, when it is to the same place.
+    fn redis(&self, config: &Config) -> Result<Option<Redis>, (String, String)> {
+        let mut current = self.redis.lock().unwrap_or_else(PoisonError::into_inner);
+        let StateBackend::Redis(url) = &config.state.backend else {
+            *current = None;
+            return Ok(None);
+        };
+        let timeout = config.state.timeout;
+        let same = |one: &&Connected| one.url.expose() == url.expose() && one.timeout == timeout;
+        if let Some(connected) = current.as_ref().filter(same) {
+            return Ok(Some(connected.redis.clone()));
+        }
+        let redis = Redis::open(url, timeout, &self.control)
+            .map_err(|bad| ("state.url".to_owned(), bad.to_string()))?;
+        *current = Some(Connected { url: url.clone(), timeout, redis: redis.clone() });
+        Ok(Some(redis))
+    }
+
+    /// The scanner of the policy before, with its queue, when nothing about it changed.
+    fn scanner(&self, config: &Config, metrics: &Arc<Metrics>) -> Arc<dyn Scanner> {
+        let mut current = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
+        let settings = format!("{:?}", config.scanner);
+        if let Some((_, scanner)) = current.as_ref().filter(|(same, _)| *same == settings) {
+            return Arc::clone(scanner);
+        }
+        let scanner: Arc<dyn Scanner> = match &config.scanner.backend {
+            ScannerBackend::Builtin => measured(Builtin::default(), metrics),
+            ScannerBackend::Clamd(address) => measured(Clamd::new(address.clone(), &config.scanner), metrics),
+        };
+        *current = Some((settings, Arc::clone(&scanner)));
+        scanner
+    }
+
+    /// Begins what goes on in the background. To be called on the control runtime; again after each reload.
+    pub fn follow(&self) {
+        match self.fetcher.get() {
+            Some(fetcher) => fetcher.follow(&self.key_sets),
+            None => match Fetcher::new(Arc::new(|_, _| ())) {
+                Ok(fetcher) => self.fetcher.get_or_init(|| fetcher).follow(&self.key_sets),
+                Err(problem) => log::error!("{problem}"),
+            },
+        }
+    }
+
+    /// Drops counters that no longer matter, for as long as it is polled.
+    pub async fn sweep(&self) {
+        let mut turn = tokio::time::interval(SWEEP);
+        loop {
+            turn.tick().await;
+            self.rates.sweep();
+            self.lockouts.sweep();
+        }
+    }
+
+    /// Waits a moment for Redis, so that the first requests find the connection made.
+    pub async fn connected(&self) {
+        let presence = {
+            let current = self.redis.lock().unwrap_or_else(PoisonError::into_inner);
+            current.as_ref().map(|connected| connected.redis.presence())
+        };
+        let Some(mut presence) = presence else { return };
+        let known = presence.wait_for(|presence| *presence != Presence::Unknown);
+        let _ = tokio::time::timeout(FIRST_CONNECTION, known).await;
+    }
+
+    /// The lockouts that hold.
+    pub fn locked(&self) -> impl Future<Output = Result<Vec<Locked>, StateAway>> + use<> {
+        self.lockout_store().list()
+    }
+
+    /// Ends a lockout; false when there is none of this name.
+    pub fn unlock(&self, id: &str) -> impl Future<Output = Result<bool, StateAway>> + use<> {
+        self.lockout_store().remove(id)
+    }
+
+    fn lockout_store(&self) -> Arc<dyn LockoutStore> {
+        let current = self.redis.lock().unwrap_or_else(PoisonError::into_inner);
+        match current.as_ref() {
+            Some(connected) => Arc::new(connected.redis.clone()),
+            None => Arc::clone(&self.lockouts) as Arc<dyn LockoutStore>,
+        }
+    }
+}
+
+/// A scanner whose time and failures are counted.
+struct Measured<S> {
+    scanner: S,
+    metrics: Arc<Metrics>,
+}
+
+fn measured<S: Scanner + 'static>(scanner: S, metrics: &Arc<Metrics>) -> Arc<dyn Scanner> {
+    Arc::new(Measured { scanner, metrics: Arc::clone(metrics) })
+}
+
+impl<S: Scanner> Scanner for Measured<S> {
+    fn engine(&self) -> &'static str {
+        self.scanner.engine()
+    }
+
+    fn scan<'a>(&'a self, file: FileToScan<'a>) -> BoxFuture<'a, Result<Scanned, ScanFailure>> {
+        Box::pin(async move {
+            let started = Instant::now();
+            let scanned = self.scanner.scan(file).await;
+            let failed = !matches!(scanned, Ok(Scanned::Clean | Scanned::Infected(_)));
+            self.metrics.scanned(self.engine(), started.elapsed(), failed);
+            scanned
+        })
+    }
+}
