@@ -1,14 +1,41 @@
-//! The gateway process.
+//! The gateway process: sockets, files, time, and everything else that decides nothing about a request.
 
-pub mod redis;
 pub mod access_log;
+pub mod acts;
+pub mod admin;
 pub mod audit;
+pub mod chunks;
+pub mod clamd;
+pub mod command;
+pub mod connection;
+pub mod demo;
 pub mod error_log;
+pub mod explain;
+pub mod health;
+pub mod identifiers;
+pub mod intake;
 pub mod json_line;
+pub mod jwks;
+pub mod listener;
 pub mod log_file;
 pub mod metrics;
+pub mod phase;
+pub mod pool;
+pub mod process;
+pub mod proxy;
 pub mod record;
-pub mod timestamp;
-pub mod clamd;
+pub mod redis;
+pub mod refusal;
+pub mod reload;
+pub mod serve;
+pub mod shared;
+pub mod signals;
+pub mod snapshot;
+pub mod socket;
 pub mod spool;
-pub mod jwks;
+pub mod stores;
+pub mod timestamp;
+pub mod tls;
+pub mod upstream;
+pub mod wire;
+pub mod worker;
