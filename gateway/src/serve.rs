@@ -380,10 +380,18 @@ impl Trail {
         if session.write_response_header(head).await.is_err() {
             return;
         }
-        let (Some(client_wire), Some(app_wire)) = (connection::wire_of(session), socket::wire_of(app).await)
+        // What an eager client sent behind its handshake.
+        let early = tokio::select! {
+            biased;
+            early = session.read_request_body() => early.ok().flatten(),
+            () = std::future::ready(()) => None,
+        };
+        let (Some(mut client_wire), Some(app_wire)) =
+            (connection::wire_of(session), socket::wire_of(app).await)
         else {
             return;
         };
+        client_wire.unread(early.as_deref().unwrap_or_default().into());
         let open = snapshot.route_metrics(exchange, &client.shared.metrics).websockets();
         open.inc();
         let ended = socket::relay(client_wire, app_wire, terms, client.shared.phases.watch()).await;
