@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
 
+use super::part::hex;
 use super::sniff::Family;
 use super::svg::Svg;
 
@@ -81,12 +82,13 @@ const APPENDED: &[Signature] = &[
     (b"This program ", &[b"cannot be run in DOS mode", b"must be run under Win32"]),
 ];
 /// Names of a PDF's acting parts (ISO 32000-2 sections 12.6.4.6, 12.6.4.17, 7.11.4), where they are not compressed.
-const PDF: &[Signature] =
-    &[(b"/J", &[b"avaScript", b"#61vaScript"]), (b"/Launch", &[]), (b"/EmbeddedFile", &[])];
+const PDF: &[&[u8]] = &[b"JavaScript", b"Launch", b"EmbeddedFile"];
+/// The longest of them, with every character written as `#` and two digits (section 7.3.5), and its slash.
+const LONGEST_PDF: usize = 1 + 3 * 12;
 
 static MEDIA_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], APPENDED));
 static TEXT_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], &[]));
-static PDF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], PDF));
+static PDF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set { pdf: true, ..Set::new(&[SERVER], &[]) });
 static SVG_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], APPENDED));
 
 /// What one file's content was found to be, so far. Its answer depends on the bytes alone, not on their division.
@@ -167,6 +169,8 @@ struct Set {
     /// Whether a tag's second byte may be this.
     second: [bool; 256],
     signatures: Vec<(Finder<'static>, &'static [&'static [u8]])>,
+    /// Whether the acting names of a PDF are looked for, too.
+    pdf: bool,
     longest: usize,
 }
 
@@ -181,14 +185,15 @@ impl Set {
         let whole =
             |(start, rest): &Signature| start.len() + rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
         let longest = tags.iter().map(|tag| tag.len()).chain(signatures.iter().map(whole)).max().unwrap_or(1);
-        let longest = longest.max(3 + SHORT_RUN);
+        let longest = longest.max(3 + SHORT_RUN).max(LONGEST_PDF);
         let signatures = signatures.iter().map(|&(start, rest)| (Finder::new(start), rest)).collect();
-        Self { tags, second, signatures, longest }
+        Self { tags, second, signatures, pdf: false, longest }
     }
 
     fn is_match(&self, bytes: &[u8]) -> bool {
         memchr::memchr2_iter(b'<', b'$', bytes).any(|at| self.is_tag(&bytes[at..]))
             || memmem::find_iter(bytes, b"<?").any(|at| is_short_php(&bytes[at..], false))
+            || (self.pdf && memchr::memchr_iter(b'/', bytes).any(|at| is_acting_name(&bytes[at + 1..])))
             || self.signatures.iter().any(|(start, rest)| {
                 let follows = |at: usize| {
                     let behind = &bytes[at + start.needle().len()..];
@@ -204,6 +209,25 @@ impl Set {
             |tag: &&[u8]| bytes.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
         possible && self.tags.iter().any(starts)
     }
+}
+
+/// Whether a PDF's name, whose slash has been read, begins like one that acts, in any way of writing it.
+fn is_acting_name(bytes: &[u8]) -> bool {
+    PDF.iter().any(|name| {
+        let mut rest = bytes;
+        name.iter().all(|&wanted| {
+            let (byte, length) = match *rest {
+                [b'#', high, low, ..] => match hex(high).zip(hex(low)) {
+                    Some((high, low)) => (high << 4 | low, 3),
+                    None => return false,
+                },
+                [byte, ..] => (byte, 1),
+                [] => return false,
+            };
+            rest = &rest[length..];
+            byte == wanted
+        })
+    })
 }
 
 /// Bytes of text behind `<?` that do not come by chance.
@@ -281,7 +305,14 @@ mod tests {
                 assert!(matches!(fault, Some(Fault::Active(_))), "{marker:?} {piece}");
             }
         }
-        assert!(judged(Family::Pdf, b"%PDF-1.4 << /S /Launch >>", 3).is_some());
+        for name in ["Launch", "JavaScript", "#4aavaScript", "J#61v#61Script", "#4C#61unch", "EmbeddedFiles"]
+        {
+            for piece in [1, 3, 8192] {
+                let pdf = format!("%PDF-1.4 << /S /{name} >> {}", "x".repeat(100));
+                assert!(judged(Family::Pdf, pdf.as_bytes(), piece).is_some(), "{name} {piece}");
+            }
+        }
+        assert_eq!(judged(Family::Pdf, b"%PDF-1.4 << /S /URI /Java#20x /Launc#zz >>", 3), None);
         assert!(judged(Family::Text, b"see <script>alert(1)</script>", 3).is_some());
         assert!(judged(Family::Text, b"a\0b", 1).is_some());
     }
