@@ -245,11 +245,6 @@ impl Pipeline {
         }))
     }
 
-    /// The tenant of this id or name.
-    pub fn tenant(&self, word: &str) -> Option<&Arc<Tenant>> {
-        self.directory.as_ref()?.find(word)
-    }
-
     /// Refuses what is framed ambiguously; then the client's address, the request's own id, and its trace are known.
     pub(crate) fn receive(
         &self,
