@@ -1,0 +1,92 @@
+//! `state`, `spool` and `scanner`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// `state:`
+#[derive(Debug, Clone)]
+pub struct State {
+    /// Memory of this process, or Redis.
+    pub backend: StateBackend,
+    /// The longest a request waits for shared state.
+    pub timeout: Duration,
+    /// What a rule does when shared state is away.
+    pub on_failure: OnStateFailure,
+}
+
+/// `state.backend`
+#[derive(Debug, Clone)]
+pub enum StateBackend {
+    /// Counters live and die with this process.
+    Memory,
+    /// Counters are shared through one Redis. The URL may carry a password.
+    Redis(Secret),
+}
+
+/// `state.on_failure`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStateFailure {
+    /// Go on with this process's own counters.
+    Local,
+    /// Refuse with 503 `state.unavailable`.
+    Deny,
+    /// Let the request pass uncounted.
+    Allow,
+}
+
+/// `spool:`
+#[derive(Debug, Clone)]
+pub struct Spool {
+    /// Bytes of one body kept in memory; the rest goes to an unlinked file.
+    pub memory: usize,
+    /// Where those files are made.
+    pub directory: PathBuf,
+    /// Bytes of all bodies at a time; beyond it 503 `spool.exhausted`.
+    pub max_total: u64,
+}
+
+/// `scanner:`
+#[derive(Debug, Clone)]
+pub struct Scanner {
+    /// Who scans.
+    pub backend: ScannerBackend,
+    /// For one file, from connecting to the verdict.
+    pub timeout: Duration,
+    /// What happens to a file when no scanner answers.
+    pub on_failure: Fallback,
+    /// What happens to a file the scanner did not look at whole.
+    pub on_unscanned: Fallback,
+    /// Scans at a time.
+    pub max_concurrent: usize,
+    /// Scans that may wait for a place; beyond it 503 `scan.unavailable`.
+    pub max_queue: usize,
+}
+
+/// `scanner.backend`
+#[derive(Debug, Clone)]
+pub enum ScannerBackend {
+    /// Signatures inside the gateway.
+    Builtin,
+    /// ClamAV's daemon.
+    Clamd(ClamdAddress),
+}
+
+/// `scanner.address`: `tcp://host:port` or `unix:/path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClamdAddress {
+    /// `host:port`
+    Tcp(String),
+    /// Path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// `deny | allow`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// Refuse.
+    Deny,
+    /// Let pass, and say so in the audit.
+    Allow,
+}
