@@ -44,7 +44,9 @@ fn quickstart_loads_without_a_word() {
     assert_eq!(rest.limits.rate[0].name, "rate");
     assert!(matches!(loaded.config.state.backend, StateBackend::Memory));
     assert_eq!(loaded.config.state.timeout, Duration::from_millis(50));
-    assert_eq!(loaded.config.spool.memory, 256 << 10);
+    let spool = &loaded.config.spool;
+    assert_eq!((spool.memory, spool.max_memory), (256 << 10, 256 << 20));
+    assert_eq!((spool.max_total, spool.min_free), (1 << 30, 256 << 20));
 }
 
 #[test]

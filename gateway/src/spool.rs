@@ -4,7 +4,8 @@
 //! whatever ends the process. It is written in pieces of 256 KiB and read in pieces of 64 KiB on blocking threads:
 //! mostly the page cache takes them at memory speed, but when the kernel makes writers wait for the disk, it must not
 //! be the event loop of every other connection that waits. A body's memory is one buffer of `spool.memory` or 256 KiB,
-//! whichever is larger.
+//! whichever is larger; once all bodies together hold `spool.max_memory`, it is 64 KiB, so that what they hold in the
+//! end is `spool.max_memory` and 64 KiB for each body beyond.
 
 use std::fs::File;
 use std::io;
@@ -22,6 +23,8 @@ use tokio::task::spawn_blocking;
 
 /// Bytes written to a file at a time.
 const BATCH: usize = 256 * 1024;
+/// Bytes of a body kept in memory, and written at a time, when all bodies together hold what they may.
+const CROWDED: usize = 64 * 1024;
 /// Bytes read at a time.
 const PIECE: u64 = 64 * 1024;
 
@@ -51,6 +54,9 @@ pub enum SpoolError {
     /// All bodies together would pass `spool.max_total`.
     #[error("all bodies together would pass spool.max_total ({0} bytes)")]
     Full(u64),
+    /// Less than `spool.min_free` would be left on the disk.
+    #[error("the spool's disk would have less than spool.min_free ({0} bytes) left")]
+    Floor(u64),
     /// The file cannot be made or written.
     #[error("the spool's file cannot be written: {0}")]
     Disk(#[from] io::Error),
@@ -119,6 +125,11 @@ impl Account {
         }
     }
 
+    /// Whether all bodies together hold what they may in memory.
+    fn is_crowded(&self) -> bool {
+        self.memory.load(Ordering::Relaxed) >= self.settings.load().max_memory
+    }
+
     /// `bytes` went from memory to a file.
     fn spilled(&self, bytes: u64) {
         self.disk.fetch_add(bytes, Ordering::Relaxed);
@@ -144,6 +155,7 @@ impl SpooledBody {
     pub async fn append(&mut self, mut bytes: &[u8]) -> Result<(), SpoolError> {
         while !bytes.is_empty() {
             let room = match self.file {
+                _ if self.account.is_crowded() => CROWDED,
                 None => self.limit,
                 Some(_) => BATCH.max(self.limit),
             };
@@ -160,10 +172,11 @@ impl SpooledBody {
 
     /// Writes the buffer to the file, and keeps its memory for what comes next.
     async fn spill(&mut self) -> Result<(), SpoolError> {
+        let settings = self.account.settings.load_full();
         let file = match &self.file {
             Some(file) => file.clone(),
             None => {
-                let directory: PathBuf = self.account.settings.load().directory.clone();
+                let directory: PathBuf = settings.directory.clone();
                 let file = blocking(move || tempfile::tempfile_in(directory)).await?;
                 self.file.insert(Arc::new(file)).clone()
             }
@@ -172,7 +185,14 @@ impl SpooledBody {
         // The account holds these bytes as memory until they are written, also when this future is dropped: the drop
         // below cannot see them, so that they are counted by a guard that can.
         let mut lent = Lent { account: self.account.clone(), bytes: buffer.len() as u64 };
-        let buffer = blocking(move || file.write_all_at(&buffer, at).map(|()| buffer)).await?;
+        let buffer = blocking(move || {
+            let left = free(&file)?.saturating_sub(buffer.len() as u64);
+            if left < settings.min_free {
+                return Ok(Err(SpoolError::Floor(settings.min_free)));
+            }
+            file.write_all_at(&buffer, at).map(|()| Ok(buffer))
+        });
+        let buffer = buffer.await??;
         self.account.spilled(std::mem::take(&mut lent.bytes));
         self.written += buffer.len() as u64;
         self.buffer = buffer;
@@ -226,6 +246,12 @@ impl Drop for SpooledBody {
     }
 }
 
+/// Bytes that may still be written to the file's disk by anybody but root.
+fn free(file: &File) -> io::Result<u64> {
+    let disk = nix::sys::statvfs::fstatvfs(file)?;
+    Ok(disk.blocks_available() * disk.fragment_size())
+}
+
 /// Runs what may wait for the disk where waiting does no harm.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     spawn_blocking(work).await.unwrap_or_else(|_| Err(io::Error::other("the disk's thread ended")))
@@ -237,7 +263,17 @@ mod tests {
 
     fn spool(memory: usize, max_total: u64) -> (Spool, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
-        (Spool::new(config::Spool { memory, directory: directory.path().into(), max_total }), directory)
+        let directory_path = directory.path().into();
+        let settings =
+            config::Spool { memory, directory: directory_path, max_memory: 1 << 30, max_total, min_free: 0 };
+        (Spool::new(settings), directory)
+    }
+
+    /// The same, with something else changed.
+    fn changed(spool: &Spool, change: impl FnOnce(&mut config::Spool)) {
+        let mut settings = config::Spool::clone(&spool.0.settings.load());
+        change(&mut settings);
+        spool.apply(settings);
     }
 
     async fn read_all(body: &SpooledBody) -> Vec<u8> {
@@ -296,6 +332,40 @@ mod tests {
         assert_eq!(spool.0.total.load(Ordering::Relaxed), 0);
         spool.body().append(&[0; 100]).await.unwrap();
         assert_eq!(spool.0.total.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn bodies_beyond_the_memory_of_all_go_to_files_early() {
+        let (spool, _directory) = spool(1 << 20, u64::MAX);
+        changed(&spool, |settings| settings.max_memory = 2 << 20);
+        let mut bodies: Vec<SpooledBody> = (0..20).map(|_| spool.body()).collect();
+        let all = pattern(900_000);
+        for body in &mut bodies {
+            for piece in all.chunks(10_000) {
+                body.append(piece).await.unwrap();
+            }
+        }
+        let usage = spool.usage();
+        assert!(usage.memory <= (2 << 20) + 20 * CROWDED as u64, "{usage:?}");
+        assert_eq!(usage.memory + usage.disk, 20 * 900_000);
+        for body in &bodies {
+            assert_eq!(read_all(body).await, all);
+        }
+        drop(bodies);
+        assert_eq!(spool.usage(), SpoolUsage { memory: 0, disk: 0 });
+    }
+
+    #[tokio::test]
+    async fn leaves_the_disk_its_free_bytes() {
+        let (spool, _directory) = spool(10, u64::MAX);
+        changed(&spool, |settings| settings.min_free = 1 << 50);
+        let error = spool.body().append(&pattern(100)).await.unwrap_err();
+        assert!(matches!(error, SpoolError::Floor(_)));
+        assert_eq!(Denial::from(error).reason, Reason::SpoolExhausted);
+        assert_eq!(spool.usage(), SpoolUsage { memory: 0, disk: 0 });
+        spool.body().append(&pattern(10)).await.unwrap();
+        changed(&spool, |settings| settings.min_free = 1);
+        spool.body().append(&pattern(100)).await.unwrap();
     }
 
     #[tokio::test]

@@ -74,6 +74,18 @@ pub(super) fn spool(r: &Reader<'_>) -> Option<Spool> {
         "1GB",
         size_between(1 << 20, 1 << 50),
     );
+    let max_memory = t.or(
+        "max_memory",
+        "Bytes of all bodies in memory at a time; beyond it they go to files early.",
+        "256MB",
+        size_between(0, 1 << 50),
+    );
+    let min_free = t.or(
+        "min_free",
+        "Bytes that files leave free on the directory's disk; below it 503 spool.exhausted.",
+        "256MB",
+        size_between(0, 1 << 50),
+    );
     let (memory, max_total) = (memory?, max_total?);
     if memory > max_total {
         t.problem(
@@ -85,7 +97,9 @@ pub(super) fn spool(r: &Reader<'_>) -> Option<Spool> {
     Some(Spool {
         memory: usize::try_from(memory).ok()?,
         directory: directory?.unwrap_or_else(std::env::temp_dir),
+        max_memory: max_memory?,
         max_total,
+        min_free: min_free?,
     })
 }
 

@@ -43,8 +43,12 @@ pub struct Spool {
     pub memory: usize,
     /// Where those files are made.
     pub directory: PathBuf,
+    /// Bytes of all bodies in memory at a time; beyond it they go to files early.
+    pub max_memory: u64,
     /// Bytes of all bodies at a time; beyond it 503 `spool.exhausted`.
     pub max_total: u64,
+    /// Bytes that files leave free on the directory's disk; below it 503 `spool.exhausted`.
+    pub min_free: u64,
 }
 
 /// `scanner:`

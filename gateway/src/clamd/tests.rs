@@ -96,7 +96,13 @@ fn scanner(address: ClamdAddress, timeout: u64) -> Clamd {
 }
 
 async fn body(bytes: &[u8]) -> SpooledBody {
-    let spool = Spool::new(config::Spool { memory: 1000, directory: "/tmp".into(), max_total: u64::MAX });
+    let spool = Spool::new(config::Spool {
+        memory: 1000,
+        directory: "/tmp".into(),
+        max_memory: u64::MAX,
+        max_total: u64::MAX,
+        min_free: 0,
+    });
     let mut body = spool.body();
     body.append(bytes).await.unwrap();
     body

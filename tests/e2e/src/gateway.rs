@@ -63,6 +63,7 @@ pub struct Builder {
     whole: Option<String>,
     path: Option<PathBuf>,
     environment: Vec<(String, String)>,
+    disk: Option<(PathBuf, u64)>,
 }
 
 impl Gateway {
@@ -77,6 +78,7 @@ impl Gateway {
             whole: None,
             path: None,
             environment: Vec::new(),
+            disk: None,
         }
     }
 
@@ -141,6 +143,11 @@ impl Gateway {
     /// How it ended, when it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.ended()
+    }
+
+    /// Ends it at once (SIGKILL).
+    pub fn kill(&mut self) {
+        self.process.kill();
     }
 
     /// Asks it to end gracefully and waits; its exit code.
@@ -255,6 +262,12 @@ impl Builder {
         self
     }
 
+    /// Gives it a disk of its own of this many bytes, mounted over a folder that exists, and seen by it alone.
+    pub fn disk(mut self, folder: PathBuf, bytes: u64) -> Self {
+        self.disk = Some((folder, bytes));
+        self
+    }
+
     /// The text of the policy it would start with.
     pub fn text(&self) -> String {
         if let Some(whole) = &self.whole {
@@ -307,7 +320,16 @@ impl Builder {
     }
 
     fn command(&self) -> Command {
-        let mut command = command(binary());
+        let mut command = match &self.disk {
+            None => command(binary()),
+            Some((folder, bytes)) => {
+                let mut command = command("unshare");
+                let mount = "mount -t tmpfs -o size=$1 spool \"$2\" && shift 2 && exec \"$@\"";
+                command.args(["--map-root-user", "--mount", "sh", "-c", mount, "sh"]);
+                command.arg(bytes.to_string()).arg(folder).arg(binary());
+                command
+            }
+        };
         command.current_dir(self.folder.path()).env("DIR", self.folder.path());
         command.env("WECARD_JWT_KEY", token::KEY).env("DESK_JWT_KEY", token::KEY).env("JWT_KEY", token::KEY);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

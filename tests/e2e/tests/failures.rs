@@ -380,12 +380,75 @@ fn a_full_spool_refuses_and_is_emptied() {
         upload(&gateway).is(200);
     }
     until("the spool to be empty", SOON, || (gateway.metric(&["menshen_spool_bytes"]) == 0.0).then_some(()));
+    leaves_no_file(&gateway);
+}
+
+/// The spool's files have no names, so that nothing is left of them whatever happens.
+fn leaves_no_file(gateway: &Gateway) {
     let left: Vec<_> = std::fs::read_dir(gateway.folder())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| !["policy.yaml", "access.log", "audit.jsonl", "menshen.pid"].contains(&name.as_str()))
         .collect();
     assert!(left.is_empty(), "the spool leaves no file behind: {left:?}");
+}
+
+#[test]
+fn a_gateway_that_is_killed_in_mid_upload_leaves_no_file() {
+    let origin = Origin::echo();
+    let mut gateway = Gateway::builder().policy(policy::GUARDED).env("APP", origin.address()).start();
+    let form = Form::of("film.mp4", "video/mp4", &sample::mp4_of(2_000_000)).body();
+    let mut raw = Raw::sending(
+        gateway.address(),
+        format!(
+            "POST /upload HTTP/1.1\r\nHost: localhost\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+            Form::content_type(),
+            form.len()
+        ),
+    );
+    raw.write(&form[..1_500_000]);
+    until("the body to be on the disk", SOON, || {
+        (gateway.metric(&["menshen_spool_bytes", "disk"]) >= 500_000.0).then_some(())
+    });
+    gateway.kill();
+    leaves_no_file(&gateway);
+}
+
+#[test]
+fn a_disk_that_is_full_refuses_what_needs_it_and_serves_the_rest() {
+    let origin = Origin::echo();
+    let text = policy::GUARDED
+        .replace("directory: \"${DIR}\"", "directory: \"${DIR}/spool\", max_memory: 1MB, min_free: 0KB");
+    let builder = Gateway::builder().policy(text).env("APP", origin.address());
+    let spool = builder.folder().join("spool");
+    std::fs::create_dir(&spool).unwrap();
+    let gateway = builder.disk(spool, 2 << 20).start();
+    let form = |size| Form::of("film.mp4", "video/mp4", &sample::mp4_of(size)).body();
+    let send = |body: Vec<u8>| post("/upload").body(&Form::content_type(), body).send(gateway.address());
+    send(form(1_000_000)).is(200);
+    let before = origin.requests();
+    for _ in 0..3 {
+        let refused = send(form(4_000_000));
+        refused.refused(503, "spool.exhausted");
+        assert!(!refused.text().contains("device"), "{refused:?}");
+    }
+    assert_eq!(origin.requests(), before);
+    send(form(1_000_000)).is(200);
+    until("the spool to be empty", SOON, || (gateway.metric(&["menshen_spool_bytes"]) == 0.0).then_some(()));
+}
+
+#[test]
+fn the_disk_keeps_its_free_bytes() {
+    let origin = Origin::echo();
+    let text = policy::GUARDED.replace("directory: \"${DIR}\"", "directory: \"${DIR}\", min_free: 1000TB");
+    let gateway = Gateway::builder().policy(text).env("APP", origin.address()).start();
+    let large = Form::of("film.mp4", "video/mp4", &sample::mp4_of(1_000_000)).body();
+    post("/upload")
+        .body(&Form::content_type(), large)
+        .send(gateway.address())
+        .refused(503, "spool.exhausted");
+    assert_eq!(origin.requests(), 0);
+    upload(&gateway).is(200);
 }
 
 #[test]
