@@ -1,14 +1,10 @@
 //! Policies of any size, and the stores they are built with.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
 use config::{Config, Environment, Fallback};
-use filters::lockout::LockoutTable;
 use filters::pipeline::{Pipeline, Stores};
-use filters::rate::RateTables;
-use filters::state::{Clock, SystemClock};
-use filters::upload::{Builtin, ScanPolicy};
+use filters::upload::ScanPolicy;
 
 /// What tokens are signed with.
 pub(crate) const SECRET: &str = "a key for benches, good for nothing else";
@@ -44,17 +40,7 @@ const ROUTES: &str = r#"sites:
 
 /// Stores in this process's memory, and no fetching of keys.
 pub fn stores() -> Stores {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    Stores {
-        rates: RateTables::new(Arc::clone(&clock)),
-        shared_rates: None,
-        lockouts: LockoutTable::new(clock),
-        shared_lockouts: None,
-        key_sets: Arc::default(),
-        scanner: Arc::new(Builtin::default()),
-        scan_policy: ScanPolicy { on_failure: Fallback::Deny, on_unscanned: Fallback::Deny },
-        key_wait: |_| Box::pin(std::future::ready(())),
-    }
+    Stores::local(ScanPolicy { on_failure: Fallback::Deny, on_unscanned: Fallback::Deny })
 }
 
 /// A policy with so many tenants, `t-0` and on, and beside the routes that the benches ask for so many of another

@@ -19,9 +19,9 @@ use crate::lockout::LockoutTable;
 use crate::rate::RateTables;
 use crate::redirect::{Filling, Template};
 use crate::router::Router;
-use crate::state::{LockoutStore, RateStore, Shared};
+use crate::state::{Clock, LockoutStore, RateStore, Shared, SystemClock};
 use crate::tenant::Directory;
-use crate::upload::{ScanPolicy, Scanner};
+use crate::upload::{Builtin, ScanPolicy, Scanner};
 use crate::websocket::offer::Offer;
 use crate::{client, framing, headers, host, path, websocket};
 
@@ -43,6 +43,23 @@ pub struct Stores {
     pub scan_policy: ScanPolicy,
     /// Waits, a moment at most, for a published key that is being fetched.
     pub key_wait: fn(Wanted) -> futures_util::future::BoxFuture<'static, ()>,
+}
+
+impl Stores {
+    /// Counters that begin with nothing and are shared with nobody, the built-in scanner, and no fetching of keys.
+    pub fn local(scan_policy: ScanPolicy) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        Self {
+            rates: RateTables::new(Arc::clone(&clock)),
+            shared_rates: None,
+            lockouts: LockoutTable::new(clock),
+            shared_lockouts: None,
+            key_sets: Arc::default(),
+            scanner: Arc::new(Builtin::default()),
+            scan_policy,
+            key_wait: |_| Box::pin(std::future::ready(())),
+        }
+    }
 }
 
 /// One policy, immutable.

@@ -2,17 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use config::{Config, Environment, Loaded};
+use config::{Environment, Loaded};
 use filters::explain::{Explanation, Outcome, Question, explain};
-use filters::jwks::KeySets;
-use filters::lockout::LockoutTable;
 use filters::pipeline::{Pipeline, Stores};
-use filters::rate::RateTables;
-use filters::state::{Clock, SystemClock};
-use filters::upload::{Builtin, ScanPolicy};
+use filters::upload::ScanPolicy;
 
 use crate::command::{complain, print};
 use crate::jwks;
@@ -91,7 +86,7 @@ pub fn run(options: &Options) -> ExitCode {
 
 async fn answer(loaded: &Loaded, question: &Question) -> Result<Explanation, Vec<config::Problem>> {
     let config = &loaded.config;
-    let stores = own_stores(config);
+    let stores = Stores::local(ScanPolicy::from(&config.scanner));
     let pipeline = Pipeline::build(config, &stores)
         .map_err(|(key, what)| vec![loaded.problem(&key, what, "a value that can be used")])?;
     for (url, cell) in stores.key_sets.all() {
@@ -102,21 +97,6 @@ async fn answer(loaded: &Loaded, question: &Question) -> Result<Explanation, Vec
         }
     }
     Ok(explain(config, &pipeline, question).await)
-}
-
-/// Counters that begin with nothing and are shared with nobody.
-fn own_stores(config: &Config) -> Stores {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    Stores {
-        rates: RateTables::new(Arc::clone(&clock)),
-        shared_rates: None,
-        lockouts: LockoutTable::new(clock),
-        shared_lockouts: None,
-        key_sets: Arc::new(KeySets::default()),
-        scanner: Arc::new(Builtin::default()),
-        scan_policy: ScanPolicy::from(&config.scanner),
-        key_wait: |_| Box::pin(std::future::ready(())),
-    }
 }
 
 /// The explanation for people: a line for each step, then what the upstream is asked, then the end of it.

@@ -87,20 +87,10 @@ impl SharedStores {
     /// What the rules of a policy are given when nothing may be connected to: this process's own counters, and a scanner
     /// that is never asked.
     pub fn offline(config: &Config) -> Result<Stores, (String, String)> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         if let StateBackend::Redis(url) = &config.state.backend {
             Redis::check(url).map_err(|bad| ("state.url".to_owned(), bad.to_string()))?;
         }
-        Ok(Stores {
-            rates: RateTables::new(Arc::clone(&clock)),
-            shared_rates: None,
-            lockouts: LockoutTable::new(clock),
-            shared_lockouts: None,
-            key_sets: Arc::default(),
-            scanner: Arc::new(Builtin::default()),
-            scan_policy: ScanPolicy::from(&config.scanner),
-            key_wait: |wanted| Box::pin(patience(wanted)),
-        })
+        Ok(Stores::local(ScanPolicy::from(&config.scanner)))
     }
 
     /// The connection of the policy before, when it is to the same place.

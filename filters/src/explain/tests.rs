@@ -1,16 +1,11 @@
-use std::future::ready;
-use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use config::Environment;
 
 use super::*;
 use crate::jws::tests::hs256;
-use crate::lockout::LockoutTable;
 use crate::pipeline::Stores;
-use crate::rate::RateTables;
-use crate::state::{Clock, SystemClock};
-use crate::upload::{Builtin, ScanPolicy};
+use crate::upload::ScanPolicy;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -66,17 +61,7 @@ async fn ask(method: &str, url: &str, headers: &[&str]) -> Explanation {
         Ok(loaded) => loaded.config,
         Err(problems) => panic!("{}", problems.iter().map(|one| format!("{one}\n")).collect::<String>()),
     };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let stores = Stores {
-        rates: RateTables::new(Arc::clone(&clock)),
-        shared_rates: None,
-        lockouts: LockoutTable::new(clock),
-        shared_lockouts: None,
-        key_sets: Arc::default(),
-        scanner: Arc::new(Builtin::default()),
-        scan_policy: ScanPolicy::from(&config.scanner),
-        key_wait: |_| Box::pin(ready(())),
-    };
+    let stores = Stores::local(ScanPolicy::from(&config.scanner));
     let pipeline = Pipeline::build(&config, &stores).unwrap();
     let headers: Vec<String> = headers.iter().map(|one| (*one).to_owned()).collect();
     let now = UNIX_EPOCH + Duration::from_secs(1_000_000);

@@ -1,15 +1,10 @@
 //! A policy with every rule a route can have, and good tokens for it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use config::{Environment, Fallback};
-use filters::jwks::KeySets;
-use filters::lockout::LockoutTable;
 use filters::pipeline::{Pipeline, Stores};
-use filters::rate::RateTables;
-use filters::state::SystemClock;
-use filters::upload::{Builtin, ScanPolicy};
-use futures_util::future::ready;
+use filters::upload::ScanPolicy;
 
 pub(crate) const NOW: u64 = 1_800_000_000;
 const SECRET: &str = "a key for tests, good for nothing else";
@@ -91,7 +86,8 @@ pub(crate) fn pipeline() -> &'static Pipeline {
         let loaded = config::load_text("hostile.yaml", POLICY, &environment).unwrap_or_else(|problems| {
             panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
         });
-        Pipeline::build(&loaded.config, &stores()).expect("a policy that loads can be built")
+        let stores = Stores::local(ScanPolicy { on_failure: Fallback::Deny, on_unscanned: Fallback::Deny });
+        Pipeline::build(&loaded.config, &stores).expect("a policy that loads can be built")
     })
 }
 
@@ -101,17 +97,4 @@ pub(crate) fn token(tenant: &str, subject: &str) -> String {
     });
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("a shared secret signs")
-}
-
-fn stores() -> Stores {
-    Stores {
-        rates: RateTables::new(Arc::new(SystemClock::new())),
-        shared_rates: None,
-        lockouts: LockoutTable::new(Arc::new(SystemClock::new())),
-        shared_lockouts: None,
-        key_sets: Arc::new(KeySets::default()),
-        scanner: Arc::new(Builtin::default()),
-        scan_policy: ScanPolicy { on_failure: Fallback::Deny, on_unscanned: Fallback::Deny },
-        key_wait: |_| Box::pin(ready(())),
-    }
 }
