@@ -10,7 +10,7 @@ use filters::lockout::LockoutTable;
 use filters::pipeline::Stores;
 use filters::rate::RateTables;
 use filters::state::{self, Clock, Locked, LockoutStore, RateStore, StateAway, SystemClock, WhenAway};
-use filters::upload::{Builtin, FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner};
+use filters::upload::{Builtin, FileToScan, MemberScan, ScanFailure, ScanPolicy, Scanned, Scanner};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
@@ -200,5 +200,9 @@ impl<S: Scanner> Scanner for Measured<S> {
             self.metrics.scanned(self.engine(), started.elapsed(), failed);
             scanned
         })
+    }
+
+    fn member(&self) -> MemberScan {
+        self.scanner.member()
     }
 }

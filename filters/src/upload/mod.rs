@@ -24,7 +24,7 @@ mod scan;
 mod sniff;
 mod svg;
 
-pub use builtin::Builtin;
+pub use builtin::{BlockList, Builtin, EicarSearch, MemberScan};
 pub use content_type::{FormType, form_type};
 pub use inspector::UploadRules;
 pub use multipart::{Event, Parser};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use config::Fallback;
 use futures_util::future::BoxFuture;
 
+use super::builtin::{BlockList, MemberScan};
 use crate::filter::WholeBody;
 
 /// Looks for malware in one file at a time. Implementations bound their own time and memory.
@@ -15,6 +16,11 @@ pub trait Scanner: Send + Sync {
 
     /// Looks at one file.
     fn scan<'a>(&'a self, file: FileToScan<'a>) -> BoxFuture<'a, Result<Scanned, ScanFailure>>;
+
+    /// A look of the gateway's own at something inside of a file, with the block list that goes with this scanner.
+    fn member(&self) -> MemberScan {
+        MemberScan::new(BlockList::default())
+    }
 }
 
 /// One file of a body.
