@@ -92,7 +92,9 @@ need-rust:
 
 need-test: need-build need-rust
 	@scripts/need python3:python3 openssl:openssl redis-server:redis-server clamd:clamav-daemon nginx:nginx \
-	  chromium:chromium chromedriver:chromium-driver
+	  chromium:chromium chromedriver:chromium-driver \
+	  mogrify:imagemagick ffmpeg:ffmpeg heif-enc:libheif-examples cjxl:libjxl-tools cwebp:webp zip:zip \
+	  7z:p7zip-full gs:ghostscript pdftocairo:poppler-utils
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || scripts/need :python3-venv
 
 need-bench:

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Version};
 use bytes::Bytes;
+use futures_util::stream;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
@@ -62,6 +63,8 @@ enum Body {
     Whole(Bytes),
     /// Of a length that the head does not tell.
     Chunks(Vec<Bytes>),
+    /// The same, and it never ends.
+    Stalled(Bytes),
 }
 
 /// GET.
@@ -113,11 +116,30 @@ impl Call {
 
     /// A body whose length is not told beforehand: chunked in HTTP/1.1.
     pub fn chunked(mut self, content_type: &str, body: impl Into<Bytes>) -> Self {
+        self.body = Body::Chunks(pieces(&body.into()));
+        self.header("content-type", content_type)
+    }
+
+    /// A body sent byte by byte: each is a chunk of its own in HTTP/1.1, a frame of its own in HTTP/2.
+    pub fn bytewise(self, content_type: &str, body: impl Into<Bytes>) -> Self {
         let body: Bytes = body.into();
-        let step = 64 * 1024;
-        self.body = Body::Chunks(
-            (0..body.len()).step_by(step).map(|at| body.slice(at..body.len().min(at + step))).collect(),
-        );
+        let length = body.len();
+        self.bytewise_behind(length, content_type, body)
+    }
+
+    /// The same for the last `tail` bytes of a body, and what is in front of them in larger pieces.
+    pub fn bytewise_behind(mut self, tail: usize, content_type: &str, body: impl Into<Bytes>) -> Self {
+        let body: Bytes = body.into();
+        let from = body.len() - tail;
+        let mut chunks = pieces(&body.slice(..from));
+        chunks.extend((from..body.len()).map(|at| body.slice(at..at + 1)));
+        self.body = Body::Chunks(chunks);
+        self.header("content-type", content_type)
+    }
+
+    /// A body that begins like this and then neither goes on nor ends.
+    pub fn stalled(mut self, content_type: &str, start: impl Into<Bytes>) -> Self {
+        self.body = Body::Stalled(start.into());
         self.header("content-type", content_type)
     }
 
@@ -184,11 +206,21 @@ impl Call {
             Body::Whole(bytes) => Full::new(bytes.clone()).map_err(|never| match never {}).boxed(),
             Body::Chunks(chunks) => {
                 let frames = chunks.clone().into_iter().map(|chunk| Ok(Frame::data(chunk)));
-                StreamBody::new(futures_util::stream::iter(frames)).boxed()
+                StreamBody::new(stream::iter(frames)).boxed()
+            }
+            Body::Stalled(start) => {
+                let start = stream::iter([Ok(Frame::data(start.clone()))]);
+                StreamBody::new(stream::StreamExt::chain(start, stream::pending())).boxed()
             }
         };
         request.body(body).map_err(|error| error.to_string())
     }
+}
+
+/// A body in pieces of 64 KiB.
+fn pieces(body: &Bytes) -> Vec<Bytes> {
+    let step = 64 * 1024;
+    (0..body.len()).step_by(step).map(|at| body.slice(at..body.len().min(at + step))).collect()
 }
 
 /// A connection to be used more than once.

@@ -17,6 +17,7 @@ pub mod raw;
 pub mod redis;
 pub mod request_log;
 pub mod sample;
+pub mod samples;
 pub mod socket;
 pub mod token;
 pub mod wait;

@@ -85,7 +85,8 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
+/// The checksum of PNG and zip (ISO 3309).
+pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |mut crc, &byte| {
         crc ^= u32::from(byte);
         for _ in 0..8 {
