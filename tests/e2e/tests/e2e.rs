@@ -12,6 +12,7 @@ mod framing;
 mod graceful;
 mod head;
 mod limits;
+mod matrix;
 mod policies;
 mod reload;
 mod untouched;

@@ -1,0 +1,133 @@
+//! The upload matrix: technique × kind of file × place in the request × way of sending.
+//!
+//! Good files of every kind come from the programs that people make them with and pass byte for byte. Hostile ones are
+//! refused with their code, each of them named, and the app behind is not so much as connected to. Whatever fails is
+//! told of by name, all of it.
+
+mod case;
+mod forms;
+mod good;
+mod hidden;
+mod made;
+mod names;
+mod positions;
+mod programs;
+mod svg;
+mod waiting;
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use harness::gateway::Builder;
+use harness::http::Wire;
+use harness::{Certificate, Clamd, Gateway, Origin};
+
+use case::{Case, send_all};
+
+/// What is not enforced yet. The cases of these rules are sent, and how many of them are refused is printed (each by
+/// its name with `MATRIX_TO_COME=1`); once all of a rule are, it leaves this list.
+const TO_COME: &[&str] =
+    &["archive", "office", "pdf", "unpacked-scan", "names", "endings", "wide", "packed-text", "svg"];
+
+/// Good files of kinds that are not known yet.
+const UNKNOWN: &[&str] = &["wma", "yaml", "eml"];
+
+/// Every kind of file there is, in front of an app that counts.
+const POLICY: &str = r#"
+spool: { memory: 256KB, directory: "${DIR}", max_total: 1GB }
+scanner: SCANNER
+identities:
+  user:
+    jwt: { keys: [{ alg: HS256, secret: "@env:JWT_KEY" }], issuer: wecard }
+    claims: { subject: sub, tenant: tenant_id, roles: role, permissions: permission }
+tenants:
+  resolve: [claim]
+  directory: [{ id: t-acme, name: acme }]
+upstreams:
+  app: { servers: ["${APP}"] }
+  wecard: { servers: ["${WECARD}"] }
+sites:
+  - hosts: [localhost]
+    defaults: { upstream: app, auth: none, limits: { body: 110MB } }
+    routes:
+      - { path: /form, methods: [POST], upload: UPLOAD }
+      - { path: "/raw/{name}", methods: [PUT, POST], upload: RAW }
+      - { path: /api/v1/assets, methods: [POST], upstream: wecard, auth: { identity: user }, tenant: required, upload: UPLOAD }
+"#;
+
+/// The classes, and what else a route for uploads says.
+const UPLOAD: &str = r#"{ fields: [file], max_files: 3, scan: true, classes: {
+  image: { extensions: [jpg, jpeg, png, gif, webp, bmp, tif, tiff, ico, avif, heic, jp2, jxl, psd, svg], max_size: 5MB },
+  video: { extensions: [mp4, m4v, mov, webm, mkv, avi, 3gp, mpg, ts, flv, wmv, ogv], max_size: 100MB },
+  audio: { extensions: [mp3, wav, ogg, opus, flac, m4a, aac, wma, aiff], max_size: 20MB },
+  document: { extensions: [pdf, docx, xlsx, pptx, odt, ods, odp, xls, rtf, ttf, eml], max_size: 20MB },
+  text: { extensions: [txt, log, md, csv, tsv, json, xml, yaml, ics, vcf], max_size: 1MB },
+  archive: { extensions: [zip, 7z, gz, tgz, tar, bz2, xz], max_size: 50MB } } }"#;
+
+fn gateway(scanner: &str, app: &Origin) -> Builder {
+    let form = UPLOAD.replace('\n', " ");
+    let raw = form.replace("max_files: 3", "raw: true");
+    let policy = POLICY.replace("SCANNER", scanner).replace("RAW", &raw).replace("UPLOAD", &form);
+    Gateway::builder().policy(policy).env("APP", app.address()).env("WECARD", "127.0.0.1:1")
+}
+
+const BUILTIN: &str = "{ backend: builtin }";
+
+fn http2(certificate: &Certificate) -> Wire {
+    Wire::Http2(certificate.client(&["h2"]))
+}
+
+fn all_cases() -> Vec<Case> {
+    [names::cases(), programs::cases(), hidden::cases(), svg::cases(), forms::cases(), made::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+#[test]
+fn every_hostile_upload_is_refused_with_its_code_and_reaches_no_app() {
+    let cases = all_cases();
+    let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(names.len(), cases.len(), "every case has a name of its own");
+    let (to_come, enforced): (Vec<_>, Vec<_>) =
+        cases.into_iter().partition(|case| TO_COME.contains(&case.rule.as_str()));
+    let (app, certificate) = (Origin::echo(), Certificate::localhost());
+    let gateway = gateway(BUILTIN, &app).tls(&certificate).start();
+    let started = Instant::now();
+    let outcome = send_all(&enforced, &gateway, &http2(&certificate));
+    println!(
+        "matrix: {} hostile cases, sent {} times in {:.1} s",
+        enforced.len(),
+        outcome.sent,
+        started.elapsed().as_secs_f32()
+    );
+    outcome.none_passed();
+    assert_eq!(app.connections(), 0, "the app was not so much as connected to");
+    assert!(enforced.len() >= 300, "{} cases are too few", enforced.len());
+
+    let outcome = send_all(&to_come, &gateway, &http2(&certificate));
+    for rule in TO_COME {
+        let failed = outcome.failed.iter().filter(|failure| failure.rule == *rule);
+        let names: BTreeSet<&str> = failed.clone().map(|failure| failure.name.as_str()).collect();
+        let all = to_come.iter().filter(|case| case.rule == *rule).count();
+        println!("matrix, to come: {rule}: {} of {all} cases are not refused yet", names.len());
+        if std::env::var_os("MATRIX_TO_COME").is_some() {
+            failed.for_each(|failure| println!("  {failure}"));
+        }
+    }
+}
+
+#[test]
+fn clamd_finds_what_it_knows_in_every_place() {
+    let clamd = Clamd::start();
+    let (app, certificate) = (Origin::echo(), Certificate::localhost());
+    let scanner = format!("{{ backend: clamd, address: \"{}\" }}", clamd.tcp());
+    let gateway = gateway(&scanner, &app).tls(&certificate).start();
+    let cases: Vec<Case> = made::cases().into_iter().filter(|case| case.code == "upload.infected").collect();
+    let outcome = send_all(&cases, &gateway, &http2(&certificate));
+    println!("matrix: {} infected cases, sent {} times to clamd", cases.len(), outcome.sent);
+    assert!(cases.len() >= 20, "{} cases are too few", cases.len());
+    // clamd unpacks by itself, whatever the gateway does.
+    outcome.none_passed();
+    assert_eq!(app.connections(), 0);
+}
