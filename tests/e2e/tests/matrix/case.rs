@@ -19,6 +19,8 @@ pub(super) struct Evil {
     pub(super) code: &'static str,
     /// What has to be enforced for the refusal.
     pub(super) rule: String,
+    /// What the client says it is.
+    declared: &'static str,
 }
 
 impl Evil {
@@ -28,23 +30,27 @@ impl Evil {
         content: impl Into<Bytes>,
         code: &'static str,
     ) -> Self {
+        let extension = filename.rsplit('.').next().unwrap_or_default();
         Self {
             name: name.into(),
             filename: filename.to_owned(),
             content: content.into(),
             code,
             rule: String::new(),
+            declared: media_type(extension),
         }
+    }
+
+    /// Said to be of this type.
+    pub(super) fn declared(mut self, media_type: &'static str) -> Self {
+        self.declared = media_type;
+        self
     }
 
     /// Refused only once this is enforced.
     pub(super) fn under(mut self, rule: &str) -> Self {
         self.rule = rule.to_owned();
         self
-    }
-
-    fn extension(&self) -> &str {
-        self.filename.rsplit('.').next().unwrap_or_default()
     }
 }
 
@@ -53,6 +59,8 @@ impl Evil {
 pub(super) enum Place {
     /// The one file of a form.
     Only,
+    /// In front of a good file.
+    First,
     /// Behind a good file.
     Second,
     /// The last part, behind fields and two good files.
@@ -75,7 +83,7 @@ pub(super) struct Case {
 
 enum What {
     File(Arc<Evil>, Place),
-    Form { content_type: String, body: Bytes },
+    Whole { call: Call, content_type: String, body: Bytes },
 }
 
 impl Case {
@@ -93,13 +101,30 @@ impl Case {
 
     /// A body that is no form, or more than one.
     pub(super) fn form(name: &str, content_type: &str, body: impl Into<Bytes>, code: &'static str) -> Case {
-        let what = What::Form { content_type: content_type.to_owned(), body: body.into() };
+        Case::whole(name, post("/form"), content_type, body, code)
+    }
+
+    /// A request of any kind.
+    pub(super) fn whole(
+        name: &str,
+        call: Call,
+        content_type: &str,
+        body: impl Into<Bytes>,
+        code: &'static str,
+    ) -> Case {
+        let what = What::Whole { call, content_type: content_type.to_owned(), body: body.into() };
         Case { name: name.to_owned(), code, rule: String::new(), what }
+    }
+
+    /// Refused only once this is enforced.
+    pub(super) fn under(mut self, rule: &str) -> Self {
+        self.rule = rule.to_owned();
+        self
     }
 
     fn call(&self, sender: Sender) -> Call {
         let (call, content_type, body) = match &self.what {
-            What::Form { content_type, body } => (post("/form"), content_type.clone(), body.clone()),
+            What::Whole { call, content_type, body } => (call.clone(), content_type.clone(), body.clone()),
             What::File(evil, place) => evil.request(*place),
         };
         match sender {
@@ -110,7 +135,7 @@ impl Case {
 
     fn size(&self) -> usize {
         match &self.what {
-            What::Form { body, .. } => body.len(),
+            What::Whole { body, .. } => body.len(),
             What::File(_, Place::Far) => FAR,
             What::File(evil, _) => evil.content.len(),
         }
@@ -146,13 +171,17 @@ impl Evil {
     fn request(&self, place: Place) -> (Call, String, Bytes) {
         static FILM: OnceLock<Vec<u8>> = OnceLock::new();
         let form = |good: Form| {
-            let form = good.file("file", &self.filename, media_type(self.extension()), &self.content);
+            let form = good.file("file", &self.filename, self.declared, &self.content);
             (post("/form"), Form::content_type(), Bytes::from(form.body()))
         };
         let good = |form: Form, name: &str| form.file("file", name, "image/png", PNG);
-        let raw = |call: Call| (call, media_type(self.extension()).to_owned(), self.content.clone());
+        let raw = |call: Call| (call, self.declared.to_owned(), self.content.clone());
         match place {
             Place::Only => form(Form::new()),
+            Place::First => {
+                let evil = Form::new().file("file", &self.filename, self.declared, &self.content);
+                (post("/form"), Form::content_type(), Bytes::from(good(evil, "good.png").body()))
+            }
             Place::Second => form(good(Form::new(), "good.png")),
             Place::Last => {
                 let fields = Form::new().text("title", "a title").text("note", "--\r\n--x\r\nmore");

@@ -1,6 +1,7 @@
 //! Forms that two readers could read differently, and forms that are too much.
 
 use harness::Form;
+use harness::http::post;
 use harness::sample::{PHP, PNG};
 
 use super::case::{Case, media_type};
@@ -161,7 +162,7 @@ pub(super) fn cases() -> Vec<Case> {
     let changes = CHANGES.iter().map(|(technique, from, to)| {
         Case::form(&format!("form/{technique}"), TYPE, with(from, to), MALFORMED)
     });
-    types.chain(changes).chain(nested()).chain(too_much()).collect()
+    types.chain(changes).chain(nested()).chain(headers()).chain(too_much()).collect()
 }
 
 /// Forms in forms, and files that are none.
@@ -172,6 +173,8 @@ fn nested() -> Vec<Case> {
     let long = format!("multipart/form-data; boundary={}", "b".repeat(71));
     let long_body = with("--b\r\n", &format!("--{}\r\n", "b".repeat(71)));
     let unlisted = Form::new().file("avatar", "a.png", "image/png", PNG).body();
+    let charset =
+        [part("Content-Disposition: form-data; name=\"_charset_\"", b"utf-7\r\n"), file("")].concat();
     vec![
         malformed("form-in-a-form", closed(part(&mixed, inner.as_bytes()))),
         malformed("file-without-a-name", closed(part(&format!("{FIELD}\r\nContent-Type: image/png"), PNG))),
@@ -192,7 +195,28 @@ fn nested() -> Vec<Case> {
             ),
         ),
         Case::form("form-type/71-characters", &long, long_body, MALFORMED),
+        malformed("charset-field", charset).under("charset"),
         Case::form("form/file-in-another-field", &Form::content_type(), unlisted, MALFORMED),
+    ]
+}
+
+/// A good form under a head that makes another body of it.
+fn headers() -> Vec<Case> {
+    let with = |name: &str, header: &str, value: &str| {
+        Case::whole(
+            &format!("form-head/{name}"),
+            post("/form").header(header, value),
+            TYPE,
+            file(""),
+            MALFORMED,
+        )
+    };
+    vec![
+        with("two-types", "content-type", "multipart/form-data; boundary=c"),
+        with("two-types-alike", "content-type", TYPE),
+        with("packed", "content-encoding", "gzip"),
+        with("packed-twice", "content-encoding", "identity, br"),
+        with("range", "content-range", "bytes 0-99/200"),
     ]
 }
 

@@ -6,7 +6,7 @@ use super::case::{Case, Evil, Place};
 use super::programs::{linux_program, windows_program};
 
 const DENIED: &str = "upload.content_denied";
-const TURNS: [Place; 4] = [Place::Only, Place::Second, Place::Last, Place::Put];
+const TURNS: [Place; 5] = [Place::Only, Place::First, Place::Second, Place::Last, Place::Put];
 
 /// Good files that something is put behind of.
 const CARRIERS: &[&str] = &[
@@ -23,6 +23,12 @@ const CARRIERS: &[&str] = &[
     "webm-vp9",
     "mp3-tagged",
     "wav",
+];
+
+/// Good files of kinds that are not looked into yet.
+const MORE: &[&str] = &[
+    "tiff-lzw", "ico", "psd", "jp2", "jxl", "mkv", "avi", "3gp", "mpg", "ts", "flv", "wmv", "ogg", "opus",
+    "flac", "m4a", "aac", "aiff",
 ];
 
 /// Those of a format whose end is known, and where nothing but the format's own may follow.
@@ -71,6 +77,11 @@ pub(super) fn cases() -> Vec<Case> {
     for carrier in CARRIERS {
         for (technique, payload) in payloads() {
             evils.push(behind(carrier, technique, &payload));
+        }
+    }
+    for carrier in MORE {
+        for (technique, payload) in payloads() {
+            evils.push(behind(carrier, technique, &payload).under("kinds"));
         }
     }
     for carrier in ENDING {

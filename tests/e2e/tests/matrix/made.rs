@@ -1,6 +1,6 @@
 //! Hostile files that libraries and programs make: PDF, Office files, archives, packed text in pictures.
 
-use harness::samples;
+use harness::{sample, samples};
 
 use super::case::{Case, Evil, Place};
 
@@ -17,5 +17,27 @@ pub(super) fn cases() -> Vec<Case> {
         let places = if at % 20 == 0 { [&PLACES[..], &[Place::Far]].concat() } else { PLACES.to_vec() };
         cases.extend(Case::places(evil, &places));
     }
+    cases.extend(
+        malware().into_iter().flat_map(|evil| Case::places(evil, &[Place::First, Place::Last, Place::Put])),
+    );
     cases
+}
+
+/// The test malware as it is, and in files that are otherwise good.
+fn malware() -> Vec<Evil> {
+    let eicar = sample::eicar();
+    let behind = |name: &str| [&samples::named(name).content[..], &eicar].concat();
+    let files = [
+        ("alone", "txt", eicar.clone()),
+        ("in a page of text", "txt", [&b"a line\n".repeat(3000)[..], &eicar, b"\nmore\n"].concat()),
+        ("in a table", "csv", [&b"a,b\n"[..], &eicar, b"\n"].concat()),
+        ("in a pdf", "pdf", sample::infected_pdf()),
+        ("behind a picture", "jpg", behind("jpg-baseline")),
+        ("behind a film", "mp4", behind("mp4")),
+        ("behind a sound", "mp3", behind("mp3-tagged")),
+    ];
+    let evil = |(place, extension, content): (&str, &str, Vec<u8>)| {
+        Evil::new(format!("malware/{place}"), &format!("a.{extension}"), content, "upload.infected")
+    };
+    files.into_iter().map(evil).collect()
 }

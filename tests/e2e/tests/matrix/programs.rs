@@ -6,7 +6,7 @@ use harness::samples;
 use super::case::{Case, Evil, Place};
 
 const MISMATCH: &str = "upload.type_mismatch";
-const TURNS: [Place; 4] = [Place::Only, Place::Second, Place::Last, Place::Put];
+const TURNS: [Place; 5] = [Place::Only, Place::First, Place::Second, Place::Last, Place::Put];
 
 /// Extensions that stand for one kind each.
 pub(super) const KINDS: &[&str] = &[
@@ -70,8 +70,46 @@ pub(super) fn cases() -> Vec<Case> {
         }
     }
     evils.extend(swapped());
+    evils.extend(empty());
+    evils.extend(declared());
     let turn = |(at, evil)| Case::places(evil, &[TURNS[at % TURNS.len()]]);
     evils.into_iter().enumerate().flat_map(turn).collect()
+}
+
+/// Nothing at all, which is a text at most.
+fn empty() -> Vec<Evil> {
+    let kinds = KINDS.iter().filter(|kind| !["txt", "csv", "json"].contains(*kind));
+    kinds.map(|kind| Evil::new(format!("empty/{kind}"), &format!("a.{kind}"), Vec::new(), MISMATCH)).collect()
+}
+
+/// Good files that are said to be something else, because an app may serve them as what they were said to be.
+fn declared() -> Vec<Evil> {
+    let others = [
+        ("text/html", "html"),
+        ("application/x-httpd-php", "php"),
+        ("image/svg+xml", "svg"),
+        ("image/png", "png"),
+        ("application/pdf", "pdf"),
+        ("video/mp4", "mp4"),
+    ];
+    let mut evils = Vec::new();
+    for kind in KINDS {
+        let content = &good(kind).content;
+        for (media_type, other) in others {
+            let same = *kind == other || ["mp4", "mov"].iter().all(|film| [*kind, other].contains(film));
+            if !same {
+                let name = format!("declared/{kind} as {media_type}");
+                let evil = Evil::new(name, &format!("a.{kind}"), content.clone(), MISMATCH);
+                evils.push(evil.declared(media_type).under("declared"));
+            }
+        }
+    }
+    evils
+}
+
+fn good(kind: &str) -> &'static samples::Sample {
+    let sample = samples::all().iter().find(|sample| sample.is_good() && sample.extension == kind);
+    sample.unwrap_or_else(|| panic!("there is no good {kind}"))
 }
 
 /// Kinds that are one container under several names, or that a reader cannot tell apart.
@@ -86,8 +124,7 @@ const ALIKE: &[&[&str]] = &[
 fn swapped() -> Vec<Evil> {
     let mut evils = Vec::new();
     for (row, own) in KINDS.iter().enumerate() {
-        let sample = samples::all().iter().find(|sample| sample.is_good() && sample.extension == **own);
-        let sample = sample.unwrap_or_else(|| panic!("there is no good {own}"));
+        let sample = good(own);
         for (column, other) in KINDS.iter().enumerate() {
             let alike = own == other
                 || ALIKE.iter().any(|group| group.contains(own) && group.contains(other))
@@ -101,8 +138,7 @@ fn swapped() -> Vec<Evil> {
     for (own, other) in
         [("zip", "docx"), ("docx", "xlsx"), ("xlsx", "pptx"), ("pptx", "docx"), ("zip", "xlsx")]
     {
-        let sample = samples::all().iter().find(|sample| sample.is_good() && sample.extension == own);
-        let content = sample.unwrap_or_else(|| panic!("there is no good {own}")).content.clone();
+        let content = good(own).content.clone();
         evils.push(Evil::new(format!("swapped/{own} as {other}"), &format!("a.{other}"), content, MISMATCH));
     }
     evils
