@@ -12,9 +12,10 @@ APPS := tests/apps
 VENV := $(APPS)/.venv
 NODE := $(APPS)/.node
 WEB := $(APPS)/wecard/web
+TOOLS := $(abspath $(TARGET))/tools
 
 # Daemons of Debian live in sbin, cargo in the home folder, and a Node.js of our own goes before an old one.
-export PATH := $(CURDIR)/$(NODE)/bin:$(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
+export PATH := $(CURDIR)/$(NODE)/bin:$(TOOLS)/bin:$(PATH):$(HOME)/.cargo/bin:/usr/local/sbin:/usr/sbin:/sbin
 export CARGO_NET_RETRY ?= 5
 
 # Node.js brings its own list of authorities; the system's may know more, such as that of a company's proxy.
@@ -22,7 +23,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export NODE_EXTRA_CA_CERTS ?= /etc/ssl/certs/ca-certificates.crt
 endif
 
-.PHONY: help run test bench profile build release fmt format lint check unit e2e apps deny clean \
+.PHONY: help run test bench profile build release fmt format lint check unit e2e apps fuzz deny clean \
         need-build need-test need-bench need-rust
 
 help: ## list the targets
@@ -74,6 +75,11 @@ check: build ## menshen check of every policy in policies/
 	for policy in policies/*.yaml; do $(TARGET)/debug/menshen check "$$policy"; done
 
 apps: $(VENV)/.installed $(WEB)/.output/.built ## install and build the apps that the end-to-end tests run
+
+fuzz: need-build ## fuzz what reads uploads, 10 minutes a target; FUZZ='svg pdf' FUZZ_SECONDS=60 for less
+	@scripts/need python3:python3 c++:g++
+	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked --root $(TOOLS)
+	tests/fuzz/run $(TARGET)/fuzz $(or $(FUZZ_SECONDS),600) $(FUZZ)
 
 deny: ## licences, advisories and sources of the dependencies (needs cargo-deny)
 	cargo deny --locked check

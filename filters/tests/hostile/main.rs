@@ -4,6 +4,7 @@
 //! `MENSHEN_CASES` says how many of each kind are tried, 2,000 when it is not set.
 
 mod bodies;
+mod crashers;
 mod policy;
 mod requests;
 
