@@ -127,6 +127,12 @@ pub struct Upload {
     pub scan: bool,
     /// Whether the body may be one file instead of a form.
     pub raw: bool,
+    /// Parts of one form that are no files.
+    pub max_fields: usize,
+    /// Bytes of one of them.
+    pub max_field_size: u64,
+    /// Whether a file's own `Content-Type` must not contradict it.
+    pub declared_type: bool,
 }
 
 /// One of `upload.classes`

@@ -468,6 +468,14 @@ fn things_that_clash_name_both_places() {
             r#"23:28: sites[0].routes[0].upload.classes: the extension "png" is in a and in b; keep it in one class"#,
         ],
     );
+    wrong(
+        "        limits: { rate: [{ by: ip, limit: 10/s }] }\n",
+        "        limits: { rate: [{ by: ip, limit: 10/s }] }\n        upload: { declared_type: macth, max_field_size: 0, classes: { a: { extensions: [png], max_size: 1MB } } }\n",
+        &[
+            r#"23:34: sites[0].routes[0].upload.declared_type: "macth" is not known here; did you mean "match"?"#,
+            r#"23:57: sites[0].routes[0].upload.max_field_size: "0" is out of range; write from 1B to 1GB"#,
+        ],
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::pattern::origin;
 use crate::problem::quote;
 use crate::read::Reader;
 use crate::rules::{Upload, UploadClass, WebSocket};
-use crate::scalar::{boolean, count, line, size_between, time_limit, written_line};
+use crate::scalar::{boolean, count, line, size_between, time_limit, word, written_line};
 
 pub(super) fn upload(r: &Reader<'_>) -> Option<Upload> {
     let t = r.table()?;
@@ -16,6 +16,14 @@ pub(super) fn upload(r: &Reader<'_>) -> Option<Upload> {
         t.required("classes", "Kinds of file that may come, by a name of your own.", |r| r.names(class));
     let scan = t.or("scan", "Whether files are scanned for malware.", "true", boolean);
     let raw = t.or("raw", "Whether the body may be one file instead of a form.", "false", boolean);
+    let max_fields = t.or("max_fields", "Parts of a form that are no files.", "100", count(0, 10_000));
+    let max_field_size = t.or("max_field_size", "Bytes of one of them.", "1MB", size_between(1, 1 << 30));
+    let declared_type = t.or(
+        "declared_type",
+        "Whether a file's own Content-Type may contradict its content; none, or one that says nothing, does not.",
+        "match",
+        word(&[("match", true), ("ignore", false)]),
+    );
     let classes: Vec<_> = classes?.into_iter().map(|(_, class)| class).collect();
     if classes.is_empty() {
         t.problem(
@@ -36,7 +44,16 @@ pub(super) fn upload(r: &Reader<'_>) -> Option<Upload> {
             }
         }
     }
-    Some(Upload { fields: fields?, max_files: max_files?, classes, scan: scan?, raw: raw? })
+    Some(Upload {
+        fields: fields?,
+        max_files: max_files?,
+        classes,
+        scan: scan?,
+        raw: raw?,
+        max_fields: max_fields?,
+        max_field_size: max_field_size?,
+        declared_type: declared_type?,
+    })
 }
 
 fn class(name: &str, r: &Reader<'_>) -> Option<UploadClass> {

@@ -46,13 +46,29 @@ pub(super) fn of(rule: RuleName, route: &Route) -> Facts {
             }
         }
         RuleName::Upload => {
-            if let Some(Upload { fields, max_files, classes, scan, raw }) = &route.upload {
+            if let Some(upload) = &route.upload {
+                let Upload {
+                    fields,
+                    max_files,
+                    classes,
+                    scan,
+                    raw,
+                    max_fields,
+                    max_field_size,
+                    declared_type,
+                } = upload;
                 tell("fields", fields.clone());
                 tell("files", vec![format!("at most {max_files}")]);
                 let class = |class: &config::rules::UploadClass| {
                     format!("{} ({}) {}", class.name, class.extensions.join(" "), size(class.max_size))
                 };
                 tell("classes", classes.iter().map(class).collect());
+                tell(
+                    "other_fields",
+                    vec![format!("at most {max_fields}, of {} each", size(*max_field_size))],
+                );
+                let declared = if *declared_type { "match" } else { "ignore" };
+                tell("declared_type", vec![declared.to_owned()]);
                 facts.insert("scan".to_owned(), json!(scan));
                 facts.insert("raw".to_owned(), json!(raw));
             }

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
 
+use super::family::Family;
 use super::part::hex;
-use super::sniff::Family;
 use super::svg::Svg;
 
 /// Lower case, found in any case; the first byte is `<` or `$`. PHP asks for white space behind `<?php`; JSP and ASP directives are those of real pages.
@@ -81,6 +81,20 @@ const APPENDED: &[Signature] = &[
     (b"\x7fELF", &[b"\x02\x01\x01\0", b"\x01\x01\x01\0"]),
     (b"This program ", &[b"cannot be run in DOS mode", b"must be run under Win32"]),
 ];
+/// What makes an XML document a page, a drawing or a program to whoever opens it.
+const PAGES: &[Signature] = &[
+    (b"http://www.w3.org/1999/xhtml", &[]),
+    (b"http://www.w3.org/2000/svg", &[]),
+    (b"<?xml-stylesheet", &[]),
+    (b"<!ENTITY", &[]),
+];
+/// Control words of an RTF that embed a program's object, fetch a template or run a command (RTF 1.9.1).
+const OBJECTS: &[Signature] = &[
+    (b"\\obj", &[b"data", b"emb", b"link", b"autlink", b"ocx", b"html", b"update"]),
+    (b"\\*\\template", &[]),
+    (b"DDEAUTO", &[]),
+    (b"DDE ", &[]),
+];
 /// Names of a PDF's acting parts (ISO 32000-2 sections 12.6.4.6, 12.6.4.17, 7.11.4), where they are not compressed.
 const PDF: &[&[u8]] = &[b"JavaScript", b"Launch", b"EmbeddedFile"];
 /// The longest of them, with every character written as `#` and two digits (section 7.3.5), and its slash.
@@ -88,6 +102,9 @@ const LONGEST_PDF: usize = 1 + 3 * 12;
 
 static MEDIA_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], APPENDED));
 static TEXT_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], &[]));
+static SERVER_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], &[]));
+static XML_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], PAGES));
+static RTF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], OBJECTS));
 static PDF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set { pdf: true, ..Set::new(&[SERVER], &[]) });
 static SVG_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], APPENDED));
 
@@ -113,18 +130,23 @@ impl Content {
     pub(super) fn of(family: Family) -> Self {
         use Family::*;
         let markers = match family {
-            Jpeg | Png | Gif | Webp | Bmp | Avif | Heic | Mp4 | Mov | Webm | Mkv | Mp3 | Wav => {
-                Some(&*MEDIA_MARKERS)
-            }
-            Text | Csv | Json => Some(&*TEXT_MARKERS),
+            Jpeg | Png | Gif | Webp | Bmp | Avif | Heic | Tiff | Icon | Photoshop | JpegXl | Jpeg2000
+            | Mp4 | Mov | Webm | Mkv | Avi | Mpeg | MpegTs | Ogg | Asf | Flv | Mp3 | Wav | Flac | Aac
+            | Aiff | Amr | Midi | Woff | Woff2 | TrueType | OpenType => Some(&*MEDIA_MARKERS),
+            Text | Csv | Json | Calendar | Card => Some(&*TEXT_MARKERS),
+            Xml => Some(&*XML_MARKERS),
+            Rtf => Some(&*RTF_MARKERS),
             Pdf => Some(&*PDF_MARKERS),
             Svg => Some(&*SVG_MARKERS),
-            Docx | Xlsx | Pptx | Ole | Zip | Gzip | SevenZip | Rar | Other => None,
+            // A mail may have a page for its text.
+            Mail | Other => Some(&*SERVER_MARKERS),
+            Docx | Xlsx | Pptx | OpenDocument | Epub | Ole | Zip | Gzip | SevenZip | Rar | Bzip2 | Xz
+            | Zstd | Tar => None,
         };
         Self {
             markers: markers.map(Markers::new),
             svg: (family == Svg).then(super::svg::Svg::default),
-            text: matches!(family, Text | Csv | Json | Svg),
+            text: family.is_text(),
             binary: false,
         }
     }

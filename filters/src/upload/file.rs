@@ -5,7 +5,8 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use super::active::{Content, Fault};
-use super::sniff::{self, Family};
+use super::family::{self, Family};
+use super::{declared, sniff};
 use crate::denial::{Denial, FieldProblem, Reason};
 
 /// Content is judged whenever this many more bytes of a file have been seen, and at its end.
@@ -48,6 +49,8 @@ pub(super) struct FileCheck {
     extension: String,
     class: String,
     max_size: u64,
+    /// The declared type; `None` when there is none, or when the policy ignores it.
+    declared: Option<String>,
     start: u64,
     size: u64,
     head: Vec<u8>,
@@ -71,9 +74,15 @@ pub(super) struct CheckedFile {
 impl FileCheck {
     /// For a file whose data starts `start` bytes into the body.
     pub(super) fn new(id: FileId, extension: String, class: String, max_size: u64, start: u64) -> Self {
-        let content = Content::of(sniff::expected(&extension)[0]);
+        let content = Content::of(family::expected(&extension)[0]);
         let (head, hasher) = (Vec::new(), Sha256::new());
-        Self { id, extension, class, max_size, start, size: 0, head, kind: None, content, hasher }
+        let declared = None;
+        Self { id, extension, class, max_size, declared, start, size: 0, head, kind: None, content, hasher }
+    }
+
+    /// With a type that the content must not contradict.
+    pub(super) fn declared(self, declared: Option<String>) -> Self {
+        Self { declared, ..self }
     }
 
     /// Refuses a file that is said to be too large, before its first byte.
@@ -140,7 +149,14 @@ impl FileCheck {
         let head = std::mem::take(&mut self.head);
         match sniff::agree(&head, &self.extension) {
             Ok(family) => {
-                self.kind = Some((family, family.media_type(&self.extension, &head)));
+                let media_type = family.media_type(&self.extension, &head);
+                if let Some(declared) = &self.declared
+                    && declared::contradicts(declared, family, &media_type)
+                {
+                    let detail = format!("declared as {declared}, but is {media_type}");
+                    return Err(self.id.refuse(Reason::UploadTypeMismatch, detail));
+                }
+                self.kind = Some((family, media_type));
                 Ok(())
             }
             Err(detail) => Err(self.id.refuse(Reason::UploadTypeMismatch, detail)),

@@ -1,8 +1,8 @@
 //! The rules of an upload route, and the inspector that applies them to one body.
 //!
 //! What is refused with which code, where the contract leaves a choice:
-//! - a body that is neither a form nor (with `raw`) a file, a file in a field that is not listed, more than 100 fields:
-//!   400 `upload.malformed`; a field over 1 MiB: 413 `upload.too_large`;
+//! - a body that is neither a form nor (with `raw`) a file, a file in a field that is not listed, too many other fields:
+//!   400 `upload.malformed`; a field over `max_field_size`: 413 `upload.too_large`;
 //! - `scanner.on_failure: deny`: 503 `scan.unavailable`; `scanner.on_unscanned: deny`: the same 503 when time may heal it
 //!   (timed out, cut, unclear), else (encrypted, over a limit of the scanner's) 422 `upload.content_denied`, so that
 //!   nobody is told to send the same file again.
@@ -29,11 +29,6 @@ use crate::denial::{Denial, FieldProblem, Reason};
 use crate::facts::Facts;
 use crate::filter::{BodyInspector, FileReport, Filter, Findings, WholeBody};
 
-/// Parts of a form that are no files.
-const MAX_FIELDS: usize = 100;
-/// Bytes of one of them.
-const MAX_FIELD: u64 = 1 << 20;
-
 /// `upload:` of a route. Lets a body pass when every file in it passes every check; a form without files passes.
 pub struct UploadRules(Arc<Rules>);
 
@@ -44,6 +39,9 @@ struct Rules {
     /// Extension → class and bytes of one file.
     classes: HashMap<String, (String, u64)>,
     raw: bool,
+    max_fields: usize,
+    max_field_size: u64,
+    declared_type: bool,
     /// `None` with `scan: false`.
     scanner: Option<Arc<dyn Scanner>>,
     policy: ScanPolicy,
@@ -63,6 +61,9 @@ impl UploadRules {
             max_files: rules.max_files,
             classes: classes.collect(),
             raw: rules.raw,
+            max_fields: rules.max_fields,
+            max_field_size: rules.max_field_size,
+            declared_type: rules.declared_type,
             scanner: rules.scan.then_some(scanner),
             policy,
         }))
@@ -105,21 +106,22 @@ impl Rules {
         if one(request, &CONTENT_RANGE)?.is_some() {
             return Err(malformed("a part of a body"));
         }
-        match one(request, &CONTENT_TYPE)?.map(form_type).transpose()? {
+        let declared = match one(request, &CONTENT_TYPE)?.map(form_type).transpose()? {
             Some(FormType::Form(boundary)) => {
                 let form =
                     Form { rules: self.clone(), files: Vec::new(), fields: 0, current: Current::Nothing };
-                Ok(Box::new(FormInspector { parser: Parser::new(&boundary), form }))
+                return Ok(Box::new(FormInspector { parser: Parser::new(&boundary), form }));
             }
-            _ if self.raw && [Method::PUT, Method::POST].contains(&request.method) => {
-                let file = self.admit(FileId { field: None, filename: raw_name(request, facts)? }, 0)?;
-                let length =
-                    one(request, &CONTENT_LENGTH)?.and_then(|length| std::str::from_utf8(length).ok());
-                file.foresee(length.and_then(|length| length.parse().ok()).unwrap_or(0))?;
-                Ok(Box::new(RawInspector { rules: self.clone(), file }))
-            }
-            _ => Err(malformed("a body that is no form")),
+            Some(FormType::Other(kind)) => Some(kind),
+            None => None,
+        };
+        if !self.raw || ![Method::PUT, Method::POST].contains(&request.method) {
+            return Err(malformed("a body that is no form"));
         }
+        let file = self.admit(FileId { field: None, filename: raw_name(request, facts)? }, declared, 0)?;
+        let length = one(request, &CONTENT_LENGTH)?.and_then(|length| std::str::from_utf8(length).ok());
+        file.foresee(length.and_then(|length| length.parse().ok()).unwrap_or(0))?;
+        Ok(Box::new(RawInspector { rules: self.clone(), file }))
     }
 
     /// Whether a request may come without a body, and then needs no checks. A raw upload may not: an empty file has a
@@ -133,14 +135,15 @@ impl Rules {
     }
 
     /// Judges what is known of a file before its first byte.
-    fn admit(&self, id: FileId, start: u64) -> Result<FileCheck, Denial> {
+    fn admit(&self, id: FileId, declared: Option<String>, start: u64) -> Result<FileCheck, Denial> {
         if let Some(fault) = name::fault(&id.filename) {
             return Err(id.refuse(Reason::UploadFilenameDenied, fault));
         }
         let extension = name::extension(&id.filename);
         match extension.and_then(|extension| self.classes.get_key_value(&extension)) {
             Some((extension, (class, max_size))) => {
-                Ok(FileCheck::new(id, extension.clone(), class.clone(), *max_size, start))
+                let file = FileCheck::new(id, extension.clone(), class.clone(), *max_size, start);
+                Ok(file.declared(declared.filter(|_| self.declared_type)))
             }
             None => Err(id.refuse(Reason::UploadExtensionDenied, "an extension that is in no class")),
         }
@@ -379,7 +382,7 @@ impl Form {
             let limit = Some(self.rules.max_files as u64);
             return Err(id.refuse_over(Reason::UploadTooManyFiles, "too many files", limit));
         }
-        let file = Box::new(self.rules.admit(id, offset)?);
+        let file = Box::new(self.rules.admit(id, head.content_type, offset)?);
         self.current = Current::File { file, start: offset, declared: head.length };
         Ok(())
     }
@@ -392,7 +395,7 @@ impl Form {
 
     fn count_field(&mut self) -> Result<(), Denial> {
         self.fields += 1;
-        match self.fields > MAX_FIELDS {
+        match self.fields > self.rules.max_fields {
             true => Err(malformed("too many fields")),
             false => Ok(()),
         }
@@ -403,13 +406,13 @@ impl Form {
             Current::File { file, .. } => file.push(bytes),
             Current::Field { name, size, .. } => {
                 *size += bytes.len() as u64;
-                match *size > MAX_FIELD {
-                    true => Err(Denial::new(Reason::UploadTooLarge, "a field over 1 MiB").with_field(
+                match *size > self.rules.max_field_size {
+                    true => Err(Denial::new(Reason::UploadTooLarge, "a field over its size").with_field(
                         FieldProblem {
                             field: Some(name.clone()),
                             filename: None,
                             code: Reason::UploadTooLarge.code(),
-                            limit: Some(MAX_FIELD),
+                            limit: Some(self.rules.max_field_size),
                         },
                     )),
                     false => Ok(()),

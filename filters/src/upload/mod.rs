@@ -13,6 +13,8 @@
 mod active;
 mod builtin;
 mod content_type;
+mod declared;
+mod family;
 mod file;
 mod inspector;
 mod multipart;
@@ -26,11 +28,11 @@ mod svg;
 
 pub use builtin::{BlockList, Builtin, EicarSearch, MemberScan};
 pub use content_type::{FormType, form_type};
+pub use family::Family;
 pub use inspector::UploadRules;
 pub use multipart::{Event, Parser};
 pub use part::PartHead;
 pub use scan::{FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner, Unscanned};
-pub use sniff::Family;
 
 use crate::denial::{Denial, Reason};
 use std::borrow::Cow;

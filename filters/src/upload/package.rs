@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::io;
 use std::ops::Range;
 
-use super::sniff::Family;
+use super::family::Family;
 use crate::filter::WholeBody;
 
 /// Bytes of a central directory.

@@ -34,6 +34,7 @@ struct Upload {
     headers: Vec<(&'static str, String)>,
     fields: Vec<String>,
     raw: bool,
+    declared_type: bool,
     scanner: Arc<dyn Scanner>,
     policy: ScanPolicy,
     body: Vec<u8>,
@@ -57,6 +58,7 @@ impl Upload {
             headers: vec![content_type, ("content-length", "9".into())],
             fields: vec!["file".into()],
             raw: false,
+            declared_type: true,
             scanner: Arc::new(Builtin::default()),
             policy: ScanPolicy { on_failure: Fallback::Deny, on_unscanned: Fallback::Deny },
             body,
@@ -118,6 +120,9 @@ impl Upload {
             ],
             scan: true,
             raw: self.raw,
+            max_fields: 100,
+            max_field_size: 1 << 20,
+            declared_type: self.declared_type,
         };
         let mut request = RequestHeader::build(self.method, self.path.as_bytes(), None).unwrap();
         for (name, value) in &self.headers {
@@ -279,6 +284,26 @@ async fn refuses_forms_that_hide_something() {
 }
 
 #[tokio::test]
+async fn compares_the_declared_type_with_the_content() {
+    let declared = |kind: &str| {
+        let head = format!("name=\"file\"; filename=\"a.png\"\r\nContent-Type: {kind}");
+        Upload::form(&[(&head, &png(50))])
+    };
+    for kind in ["image/png", "IMAGE/PNG; a=b", "application/octet-stream", "image/*"] {
+        assert_eq!(declared(kind).send().await.code(), "passed", "{kind}");
+    }
+    for kind in ["text/html", "image/gif", "application/x-php"] {
+        assert_eq!(declared(kind).send().await.code(), "upload.type_mismatch", "{kind}");
+        let ignored = Upload { declared_type: false, ..declared(kind) };
+        assert_eq!(ignored.send().await.code(), "passed", "{kind}");
+    }
+    let raw = |kind| Upload::raw("PUT", "/files/a.png", &png(50)).header("content-type", kind);
+    assert_eq!(raw("image/x-png").send().await.code(), "passed");
+    assert_eq!(raw("application/x-www-form-urlencoded").send().await.code(), "passed");
+    assert_eq!(raw("text/html").send().await.code(), "upload.type_mismatch");
+}
+
+#[tokio::test]
 async fn a_request_without_a_body_passes_and_one_without_a_type_does_not() {
     let mut get = Upload::form(&[]);
     (get.method, get.headers, get.body) = ("GET", vec![], vec![]);
@@ -302,7 +327,10 @@ async fn takes_a_raw_file_under_the_same_rules() {
         (Upload::raw("PUT", "/files/a.png", &png(8193)), "upload.too_large"),
         (Upload::raw("PUT", "/files/a%2Fb.png", &png(50)), "upload.filename_denied"),
         (Upload::raw("PUT", "/files/%ff.png", &png(50)), "upload.malformed"),
-        (Upload::raw("PUT", "/files/a.txt", &eicar()), "upload.infected"),
+        (
+            Upload::raw("PUT", "/files/a.txt", &eicar()).header("content-type", "text/plain"),
+            "upload.infected",
+        ),
     ] {
         assert_eq!(upload.send().await.code(), code, "{}", upload.path);
     }
