@@ -133,6 +133,8 @@ pub struct Upload {
     pub max_field_size: u64,
     /// Whether a file's own `Content-Type` must not contradict it.
     pub declared_type: bool,
+    /// Whether a PDF may act.
+    pub pdf_active: bool,
 }
 
 /// One of `upload.classes`

@@ -35,7 +35,7 @@ fn quickstart_loads_without_a_word() {
     assert_eq!(warnings(&loaded), [""; 0]);
     let [upload, rest] = loaded.config.sites[0].routes.as_slice() else { panic!() };
     let files = upload.upload.as_ref().unwrap();
-    assert!(files.scan && !files.raw && files.declared_type);
+    assert!(files.scan && !files.raw && files.declared_type && !files.pdf_active);
     assert_eq!((files.max_files, files.max_fields, files.max_field_size), (1, 100, 1 << 20));
     assert_eq!(upload.limits.body, Some(21 << 20), "the largest class and 1MB");
     assert_eq!(upload.limits.rate[0].burst, 9, "the whole limit at once");

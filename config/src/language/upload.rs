@@ -24,6 +24,12 @@ pub(super) fn upload(r: &Reader<'_>) -> Option<Upload> {
         "match",
         word(&[("match", true), ("ignore", false)]),
     );
+    let pdf_active = t.or(
+        "pdf_active",
+        "Whether a PDF may have scripts, actions, embedded files, or be encrypted.",
+        "deny",
+        word(&[("deny", false), ("allow", true)]),
+    );
     let classes: Vec<_> = classes?.into_iter().map(|(_, class)| class).collect();
     if classes.is_empty() {
         t.problem(
@@ -53,6 +59,7 @@ pub(super) fn upload(r: &Reader<'_>) -> Option<Upload> {
         max_fields: max_fields?,
         max_field_size: max_field_size?,
         declared_type: declared_type?,
+        pdf_active: pdf_active?,
     })
 }
 

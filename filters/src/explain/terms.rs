@@ -56,6 +56,7 @@ pub(super) fn of(rule: RuleName, route: &Route) -> Facts {
                     max_fields,
                     max_field_size,
                     declared_type,
+                    pdf_active,
                 } = upload;
                 tell("fields", fields.clone());
                 tell("files", vec![format!("at most {max_files}")]);
@@ -69,6 +70,8 @@ pub(super) fn of(rule: RuleName, route: &Route) -> Facts {
                 );
                 let declared = if *declared_type { "match" } else { "ignore" };
                 tell("declared_type", vec![declared.to_owned()]);
+                let active = if *pdf_active { "allow" } else { "deny" };
+                tell("pdf_active", vec![active.to_owned()]);
                 facts.insert("scan".to_owned(), json!(scan));
                 facts.insert("raw".to_owned(), json!(raw));
             }

@@ -1,15 +1,14 @@
 //! Content that acts: scripts, markup, archives and programs hidden in what should only be looked at.
 //!
 //! Markers are long enough not to occur by chance in compressed data (below 2⁻¹⁵ for 100 MB, all together).
-//! What this does not protect from: markers inside compressed streams (PDF object streams, packed metadata), text in
-//! UTF-16.
+//! What this does not protect from: markers inside compressed metadata, text in UTF-16.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::{self, Finder};
 
 use super::family::Family;
-use super::part::hex;
+use super::pdf::Pdf;
 use super::svg::Svg;
 
 /// Lower case, found in any case; the first byte is `<` or `$`. PHP asks for white space behind `<?php`; JSP and ASP directives are those of real pages.
@@ -95,23 +94,19 @@ const OBJECTS: &[Signature] = &[
     (b"DDEAUTO", &[]),
     (b"DDE ", &[]),
 ];
-/// Names of a PDF's acting parts (ISO 32000-2 sections 12.6.4.6, 12.6.4.17, 7.11.4), where they are not compressed.
-const PDF: &[&[u8]] = &[b"JavaScript", b"Launch", b"EmbeddedFile"];
-/// The longest of them, with every character written as `#` and two digits (section 7.3.5), and its slash.
-const LONGEST_PDF: usize = 1 + 3 * 12;
-
 static MEDIA_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], APPENDED));
 static TEXT_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], &[]));
 static SERVER_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], &[]));
 static XML_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], PAGES));
 static RTF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], OBJECTS));
-static PDF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set { pdf: true, ..Set::new(&[SERVER], &[]) });
+static PDF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], APPENDED));
 static SVG_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], APPENDED));
 
 /// What one file's content was found to be, so far. Its answer depends on the bytes alone, not on their division.
 pub(super) struct Content {
     markers: Option<Markers>,
     svg: Option<Svg>,
+    pdf: Option<Box<Pdf>>,
     text: bool,
     binary: bool,
 }
@@ -146,9 +141,18 @@ impl Content {
         Self {
             markers: markers.map(Markers::new),
             svg: (family == Svg).then(super::svg::Svg::default),
+            pdf: (family == Pdf).then(Default::default),
             text: family.is_text(),
             binary: false,
         }
+    }
+
+    /// A PDF may act, and carry what it likes.
+    pub(super) fn with_active_pdf(mut self) -> Self {
+        if self.pdf.take().is_some() {
+            self.markers = Some(Markers::new(&SERVER_MARKERS));
+        }
+        self
     }
 
     /// Takes the next bytes.
@@ -158,6 +162,9 @@ impl Content {
         }
         if let Some(svg) = &mut self.svg {
             svg.push(bytes);
+        }
+        if let Some(pdf) = &mut self.pdf {
+            pdf.push(bytes);
         }
         if self.text && !self.binary {
             self.binary = bytes.iter().copied().any(super::sniff::is_control);
@@ -172,15 +179,17 @@ impl Content {
         if self.markers.as_ref().is_some_and(|markers| markers.hit) {
             return Some(Fault::Active("the marker of a script, of markup, of an archive or of a program"));
         }
-        self.svg.as_ref().and_then(|svg| svg.fault()).map(Fault::Active)
+        let pdf = self.pdf.as_ref().and_then(|pdf| pdf.fault());
+        self.svg.as_ref().and_then(|svg| svg.fault()).or(pdf).map(Fault::Active)
     }
 
     /// What was found in the whole file.
     pub(super) fn end(&self) -> Option<Fault> {
         let open = self.svg.as_ref().is_some_and(|svg| !svg.is_whole());
+        let pdf = self.pdf.as_ref().and_then(|pdf| pdf.end()).map(Fault::Active);
         let tag = self.markers.as_ref().is_some_and(Markers::ends_in_php);
         let php = tag.then_some(Fault::Active("a script at the end"));
-        self.fault().or(php).or(open.then_some(Fault::Mismatch("an SVG that ends in mid-tag")))
+        self.fault().or(pdf).or(php).or(open.then_some(Fault::Mismatch("an SVG that ends in mid-tag")))
     }
 }
 
@@ -191,8 +200,6 @@ struct Set {
     /// Whether a tag's second byte may be this.
     second: [bool; 256],
     signatures: Vec<(Finder<'static>, &'static [&'static [u8]])>,
-    /// Whether the acting names of a PDF are looked for, too.
-    pdf: bool,
     longest: usize,
 }
 
@@ -207,15 +214,14 @@ impl Set {
         let whole =
             |(start, rest): &Signature| start.len() + rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
         let longest = tags.iter().map(|tag| tag.len()).chain(signatures.iter().map(whole)).max().unwrap_or(1);
-        let longest = longest.max(3 + SHORT_RUN).max(LONGEST_PDF);
+        let longest = longest.max(3 + SHORT_RUN);
         let signatures = signatures.iter().map(|&(start, rest)| (Finder::new(start), rest)).collect();
-        Self { tags, second, signatures, pdf: false, longest }
+        Self { tags, second, signatures, longest }
     }
 
     fn is_match(&self, bytes: &[u8]) -> bool {
         memchr::memchr2_iter(b'<', b'$', bytes).any(|at| self.is_tag(&bytes[at..]))
             || memmem::find_iter(bytes, b"<?").any(|at| is_short_php(&bytes[at..], false))
-            || (self.pdf && memchr::memchr_iter(b'/', bytes).any(|at| is_acting_name(&bytes[at + 1..])))
             || self.signatures.iter().any(|(start, rest)| {
                 let follows = |at: usize| {
                     let behind = &bytes[at + start.needle().len()..];
@@ -231,25 +237,6 @@ impl Set {
             |tag: &&[u8]| bytes.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
         possible && self.tags.iter().any(starts)
     }
-}
-
-/// Whether a PDF's name, whose slash has been read, begins like one that acts, in any way of writing it.
-fn is_acting_name(bytes: &[u8]) -> bool {
-    PDF.iter().any(|name| {
-        let mut rest = bytes;
-        name.iter().all(|&wanted| {
-            let (byte, length) = match *rest {
-                [b'#', high, low, ..] => match hex(high).zip(hex(low)) {
-                    Some((high, low)) => (high << 4 | low, 3),
-                    None => return false,
-                },
-                [byte, ..] => (byte, 1),
-                [] => return false,
-            };
-            rest = &rest[length..];
-            byte == wanted
-        })
-    })
 }
 
 /// Bytes of text behind `<?` that do not come by chance.
@@ -327,14 +314,7 @@ mod tests {
                 assert!(matches!(fault, Some(Fault::Active(_))), "{marker:?} {piece}");
             }
         }
-        for name in ["Launch", "JavaScript", "#4aavaScript", "J#61v#61Script", "#4C#61unch", "EmbeddedFiles"]
-        {
-            for piece in [1, 3, 8192] {
-                let pdf = format!("%PDF-1.4 << /S /{name} >> {}", "x".repeat(100));
-                assert!(judged(Family::Pdf, pdf.as_bytes(), piece).is_some(), "{name} {piece}");
-            }
-        }
-        assert_eq!(judged(Family::Pdf, b"%PDF-1.4 << /S /URI /Java#20x /Launc#zz >>", 3), None);
+        assert!(judged(Family::Pdf, b"%PDF-1.4\n<</S/Launch>>", 3).is_some());
         assert!(judged(Family::Text, b"see <script>alert(1)</script>", 3).is_some());
         assert!(judged(Family::Text, b"a\0b", 1).is_some());
     }

@@ -222,11 +222,6 @@ impl Family {
     pub(super) fn is_text(self) -> bool {
         matches!(self, Text | Csv | Json | Xml | Mail | Calendar | Card | Svg | Rtf)
     }
-
-    /// Whether a file of this family is a zip that says what it is by its members.
-    pub(super) fn is_package(self) -> bool {
-        matches!(self, Docx | Xlsx | Pptx | OpenDocument | Epub)
-    }
 }
 
 /// The type that an OpenDocument file's first member holds (OpenDocument 1.3 part 2, section 3.3).

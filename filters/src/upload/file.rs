@@ -80,6 +80,11 @@ impl FileCheck {
         Self { id, extension, class, max_size, declared, start, size: 0, head, kind: None, content, hasher }
     }
 
+    /// A PDF may act.
+    pub(super) fn with_active_pdf(self) -> Self {
+        Self { content: self.content.with_active_pdf(), ..self }
+    }
+
     /// With a type that the content must not contradict.
     pub(super) fn declared(self, declared: Option<String>) -> Self {
         Self { declared, ..self }

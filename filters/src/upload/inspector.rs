@@ -42,6 +42,7 @@ struct Rules {
     max_fields: usize,
     max_field_size: u64,
     declared_type: bool,
+    pdf_active: bool,
     /// `None` with `scan: false`.
     scanner: Option<Arc<dyn Scanner>>,
     policy: ScanPolicy,
@@ -64,6 +65,7 @@ impl UploadRules {
             max_fields: rules.max_fields,
             max_field_size: rules.max_field_size,
             declared_type: rules.declared_type,
+            pdf_active: rules.pdf_active,
             scanner: rules.scan.then_some(scanner),
             policy,
         }))
@@ -143,6 +145,7 @@ impl Rules {
         match extension.and_then(|extension| self.classes.get_key_value(&extension)) {
             Some((extension, (class, max_size))) => {
                 let file = FileCheck::new(id, extension.clone(), class.clone(), *max_size, start);
+                let file = if self.pdf_active { file.with_active_pdf() } else { file };
                 Ok(file.declared(declared.filter(|_| self.declared_type)))
             }
             None => Err(id.refuse(Reason::UploadExtensionDenied, "an extension that is in no class")),

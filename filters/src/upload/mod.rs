@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! content type → multipart parser → part head → name → extension → size → content → whole body: package, scan
-//! (content_type)  (multipart)       (part)      (name)  (sniff)     (file) (active, svg)  (package, scan)
+//! (content_type)  (multipart)       (part)      (name)  (sniff)     (file) (active, svg, pdf)  (package, scan)
 //! ```
 //!
 //! The first file that fails refuses the request. Content is judged every 8 KiB of a file and at its end, never in
@@ -21,6 +21,7 @@ mod multipart;
 mod name;
 mod package;
 mod part;
+mod pdf;
 mod report;
 mod scan;
 mod sniff;

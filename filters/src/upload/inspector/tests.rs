@@ -35,6 +35,7 @@ struct Upload {
     fields: Vec<String>,
     raw: bool,
     declared_type: bool,
+    pdf_active: bool,
     scanner: Arc<dyn Scanner>,
     policy: ScanPolicy,
     body: Vec<u8>,
@@ -59,6 +60,7 @@ impl Upload {
             fields: vec!["file".into()],
             raw: false,
             declared_type: true,
+            pdf_active: false,
             scanner: Arc::new(Builtin::default()),
             policy: ScanPolicy { on_failure: Fallback::Deny, on_unscanned: Fallback::Deny },
             body,
@@ -123,6 +125,7 @@ impl Upload {
             max_fields: 100,
             max_field_size: 1 << 20,
             declared_type: self.declared_type,
+            pdf_active: self.pdf_active,
         };
         let mut request = RequestHeader::build(self.method, self.path.as_bytes(), None).unwrap();
         for (name, value) in &self.headers {
@@ -301,6 +304,18 @@ async fn compares_the_declared_type_with_the_content() {
     assert_eq!(raw("image/x-png").send().await.code(), "passed");
     assert_eq!(raw("application/x-www-form-urlencoded").send().await.code(), "passed");
     assert_eq!(raw("text/html").send().await.code(), "upload.type_mismatch");
+}
+
+#[tokio::test]
+async fn lets_a_pdf_act_only_where_the_policy_says_so() {
+    let upload = |pdf: &[u8]| Upload::file("a.pdf", pdf);
+    let active = b"%PDF-1.4\n1 0 obj << /S /JavaScript /JS (a) >> endobj";
+    assert_eq!(upload(active).send().await.code(), "upload.content_denied");
+    assert_eq!(Upload { pdf_active: true, ..upload(active) }.send().await.code(), "passed");
+    let cut = b"%PDF-1.4\n1 0 obj << /Type /ObjStm /N 1 /First 4 /Filter /FlateDecode >> stream\n";
+    assert_eq!(upload(cut).send().await.code(), "upload.content_denied");
+    let php = b"%PDF-1.4\n<?php system(1);";
+    assert_eq!(Upload { pdf_active: true, ..upload(php) }.send().await.code(), "upload.content_denied");
 }
 
 #[tokio::test]

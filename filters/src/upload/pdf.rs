@@ -1,0 +1,157 @@
+//! PDF (ISO 32000-2) that is only looked at: a streaming look at its names, in plain sight and in object streams.
+//!
+//! Refused: JavaScript, programs and files that are launched, files that are carried along, forms that are sent or
+//! filled from elsewhere (also XFA), documents that are opened by the document, actions on events, players; and what
+//! cannot be looked into: an encrypted file, and an object stream that is packed in another way than by Flate, or that
+//! readers could read differently. Links, bookmarks, plain forms, and an opening that only goes to a page are fine.
+//!
+//! No table of the file's objects is believed: readers rebuild it when it is wrong, and it may lead anywhere. An object
+//! may therefore begin wherever `0 obj` stands, be it inside a string or a stream. Memory: 8 KiB, and the list of an
+//! object stream's objects (512 KiB at most); what is unpacked is bounded by what came.
+//!
+//! What this does not protect from: an address that is opened by an action in an object of its own, to which
+//! `/OpenAction` refers; what a viewer's own faults let a file do.
+
+mod lexer;
+mod object_stream;
+
+use lexer::{Lexer, is_delimiter, is_space};
+use object_stream::{ObjectStream, Unpacked};
+
+/// A PDF while it arrives. Its answer depends on the bytes alone, not on their division.
+pub(super) struct Pdf {
+    lexer: Lexer,
+    place: Place,
+    /// The last 16 bytes.
+    last: u128,
+    object_stream: Option<ObjectStream>,
+    /// What all object streams unpacked to.
+    unpacked: Unpacked,
+    fault: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Objects,
+    /// Behind `stream` and a CR.
+    StreamLine,
+    Stream,
+}
+
+impl Default for Pdf {
+    fn default() -> Self {
+        Self {
+            lexer: Lexer::default(),
+            place: Place::Objects,
+            last: 0,
+            object_stream: None,
+            unpacked: Unpacked::default(),
+            fault: None,
+        }
+    }
+}
+
+impl Pdf {
+    /// Takes the next bytes. Stops looking at the first fault.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if self.fault.is_some() {
+                return;
+            }
+            if let Err(fault) = self.take(byte) {
+                self.fault = Some(fault);
+            }
+        }
+    }
+
+    /// The first thing that is wrong.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        self.fault
+    }
+
+    /// The first thing that is wrong with the whole file.
+    pub(super) fn end(&self) -> Option<&'static str> {
+        self.fault.or(self.object_stream.is_some().then_some(CUT)).or_else(|| self.lexer.end().err())
+    }
+
+    fn take(&mut self, byte: u8) -> Result<(), &'static str> {
+        self.last = self.last << 8 | u128::from(byte);
+        if self.begins_object(byte) {
+            self.leave_stream()?;
+            self.lexer = Lexer::default();
+        }
+        match self.place {
+            Place::Objects => {
+                if self.lexer.step(byte)? {
+                    self.enter_stream(byte)?;
+                }
+                return Ok(());
+            }
+            Place::StreamLine => {
+                self.place = Place::Stream;
+                if byte == b'\n' {
+                    return Ok(());
+                }
+                if self.object_stream.is_some() {
+                    return Err("an object stream behind a lone CR");
+                }
+            }
+            Place::Stream => {}
+        }
+        if let Some(stream) = &mut self.object_stream {
+            stream.push(byte, &mut self.unpacked)?;
+        }
+        if byte == b'm' && self.ends_with(b"endstream") {
+            self.leave_stream()?;
+            self.lexer = Lexer::default();
+        }
+        Ok(())
+    }
+
+    /// Whether an object, or the trailer, begins at `byte`, the one just taken: behind `0 obj` in any spelling.
+    fn begins_object(&self, byte: u8) -> bool {
+        if !is_space(byte) && !is_delimiter(byte) {
+            return false;
+        }
+        let [.., far, near, o, b, j, _] = self.last.to_be_bytes();
+        if [o, b, j] == *b"obj" {
+            let behind_number = near.is_ascii_digit()
+                || b"\r\n".contains(&near)
+                || (is_space(near) && (far.is_ascii_digit() || is_space(far)));
+            return behind_number;
+        }
+        j == b'r'
+            && (self.last >> 8) & 0xff_ffff_ffff_ffff == u128::from_be_bytes(*b"\0\0\0\0\0\0\0\0\0trailer")
+    }
+
+    fn ends_with(&self, word: &[u8]) -> bool {
+        self.last.to_be_bytes().ends_with(word)
+    }
+
+    /// `stream` was read, and `byte` behind it.
+    fn enter_stream(&mut self, byte: u8) -> Result<(), &'static str> {
+        self.object_stream = self.lexer.stream().map(ObjectStream::of).transpose()?;
+        self.place = match byte {
+            b'\r' => Place::StreamLine,
+            b'\n' => Place::Stream,
+            _ if self.object_stream.is_some() => return Err("an object stream that starts in mid-line"),
+            _ => Place::Stream,
+        };
+        Ok(())
+    }
+
+    /// An object stream must have come to its end before.
+    fn leave_stream(&mut self) -> Result<(), &'static str> {
+        self.place = Place::Objects;
+        match self.object_stream.take() {
+            Some(stream) => stream.end(&mut self.unpacked),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An object stream without its end.
+const CUT: &str = "an object stream that is cut";
+
+#[cfg(test)]
+mod tests;
