@@ -281,6 +281,16 @@ async fn refuses_forms_that_hide_something() {
             "upload.malformed"
         );
     }
+    for charset in ["gbk", "utf-16", "utf-8x", "utf-", ""] {
+        let form = Upload::form(&[("name=\"_charset_\"", charset.as_bytes())]);
+        assert_eq!(form.send().await.code(), "upload.malformed", "{charset}");
+    }
+    assert_eq!(Upload::form(&[("name=\"_charset_\"", b"UTF-8")]).send().await.code(), "passed");
+    let (field, file) =
+        (("name=\"file\"", b"x".as_slice()), ("name=\"file\"; filename=\"a.png\"", &*png(50)));
+    assert_eq!(Upload::form(&[field, file]).send().await.code(), "upload.malformed");
+    assert_eq!(Upload::form(&[file, field]).send().await.code(), "upload.malformed");
+    assert_eq!(Upload::form(&[field, field]).send().await.code(), "passed");
     let mut any = Upload::form(&[("name=\"other\"; filename=\"a.png\"", &png(9))]);
     any.fields.clear();
     assert_eq!(any.send().await.code(), "passed");
