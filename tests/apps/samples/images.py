@@ -33,6 +33,13 @@ def animated(path: Path, *options: object) -> None:
     magick("-delay", 20, first, path.parent / "base-2.png", *options, path)
 
 
+def photo(path: Path, width: int = 1200, height: int = 900) -> None:
+    """A few megabytes of packed noise, in which any short marker would turn up by chance."""
+    magick(
+        "-seed", 11, "-size", f"{width}x{height}", "plasma:", "-attenuate", 1, "+noise", "Gaussian", "-quality", 95, path
+    )
+
+
 def jpg_camera(path: Path) -> None:
     """As a camera writes it: EXIF with a maker, a colour profile and XMP."""
     with Image.open(base(path.parent)) as picture:
@@ -112,6 +119,9 @@ SAMPLES = [
     Sample("jpg-grey", "jpeg", lambda path: converted(path, "-colorspace", "Gray")),
     Sample("jpg-cmyk", "jpg", lambda path: converted(path, "-colorspace", "CMYK")),
     Sample("jpg-camera", "jpg", jpg_camera),
+    Sample("jpg-photo", "jpg", photo),
+    Sample("png-photo", "png", lambda path: photo(path, 600, 450)),
+    Sample("webp-photo", "webp", lambda path: photo(path, 600, 450)),
     Sample("jpg-multi-picture", "jpg", jpg_multi),
     Sample("jpg-motion-photo", "jpg", jpg_motion),
     Sample("png-rgb", "png", partial(converted, prefix="PNG24:")),

@@ -79,6 +79,8 @@ pub(super) struct Case {
     pub(super) code: &'static str,
     pub(super) rule: String,
     what: What,
+    /// What `errors` must tell was passed.
+    limit: Option<u64>,
 }
 
 enum What {
@@ -95,6 +97,7 @@ impl Case {
             code: evil.code,
             rule: evil.rule.clone(),
             what: What::File(Arc::clone(&evil), place),
+            limit: None,
         };
         places.iter().map(case).collect()
     }
@@ -113,7 +116,13 @@ impl Case {
         code: &'static str,
     ) -> Case {
         let what = What::Whole { call, content_type: content_type.to_owned(), body: body.into() };
-        Case { name: name.to_owned(), code, rule: String::new(), what }
+        Case { name: name.to_owned(), code, rule: String::new(), what, limit: None }
+    }
+
+    /// Refused for passing this.
+    pub(super) fn over(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
     }
 
     /// Refused only once this is enforced.
@@ -150,8 +159,11 @@ impl Case {
         if answer.header("cache-control") != Some("no-store") || answer.header("x-request-id").is_none() {
             return Some("a refusal without its headers".to_owned());
         }
-        let What::File(evil, place) = &self.what else { return None };
         let errors = answer.json()["errors"].clone();
+        if self.limit.is_some() && errors[0]["limit"].as_u64() != self.limit {
+            return Some(format!("errors do not tell the limit: {errors}"));
+        }
+        let What::File(evil, place) = &self.what else { return None };
         let field = (!matches!(place, Place::Put | Place::Posted)).then_some("file");
         let told = errors.as_array().is_some_and(|errors| {
             errors.iter().any(|error| {

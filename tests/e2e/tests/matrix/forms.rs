@@ -235,15 +235,16 @@ fn too_much() -> Vec<Case> {
             _ => b"a line of text\n".repeat(size / 15 + 1),
         };
         let body = Form::of(&format!("a.{extension}"), media_type(extension), &content).body();
-        kinds.push(form(&format!("{name}-one-byte-too-large"), body, large));
+        kinds.push(form(&format!("{name}-one-byte-too-large"), body, large).over(size as u64));
     }
     let head = |lines: String| Form::new().part(&format!("{FILE}\r\n{lines}"), PNG).body();
     kinds.extend([
         form("head-of-9-KB", head(format!("X-Long: {}\r\n", "x".repeat(9 * 1024))), MALFORMED),
         form("head-of-100-lines", head((0..100).map(|n| format!("X-{n}: y\r\n")).collect()), MALFORMED),
         form("1000-fields", (0..1000).fold(Form::new(), field).body(), MALFORMED),
-        form("four-files", (0..4).fold(Form::new(), picture).body(), files),
-        form("field-over-1-MB", Form::new().text("note", &"x".repeat((1 << 20) + 1)).body(), large),
+        form("four-files", (0..4).fold(Form::new(), picture).body(), files).over(3),
+        form("field-over-1-MB", Form::new().text("note", &"x".repeat((1 << 20) + 1)).body(), large)
+            .over(1 << 20),
         form("body-over-110-MB", vec![b'x'; (110 << 20) + 1], "body.too_large"),
     ]);
     kinds

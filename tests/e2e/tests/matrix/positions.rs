@@ -8,7 +8,7 @@ use harness::http::{Answer, Call, Wire, call, post};
 use harness::sample::{self, PHP, PNG};
 use harness::{Certificate, Form, Gateway, Origin, Raw, SOON, WeCard, samples, token, until};
 
-use super::{BUILTIN, gateway, http2};
+use super::{BUILTIN, gateway, http2, tell};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const LARGE: usize = 90 << 20;
@@ -152,6 +152,6 @@ fn hostile_files_leave_no_line_in_the_app_s_log() {
         assert_eq!(answer.verdict().1, sample.code, "{}", sample.name);
         sent += 1;
     }
-    println!("matrix: {sent} hostile files sent to WeCard");
+    tell(&format!("{sent} hostile files sent to WeCard"));
     assert!(app.log().entries().is_empty(), "{:?}", app.log().entries());
 }
