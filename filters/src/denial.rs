@@ -388,8 +388,8 @@ impl Reason {
                 415,
                 41502,
                 "File Type Mismatch",
-                "A file's content is not what its name says.",
-                "文件内容与扩展名不符。"
+                "A file's content is not what its name or its declared type says.",
+                "文件内容与扩展名或声明的类型不符。"
             ),
             Reason::UploadFilenameDenied => row!(
                 "upload.filename_denied",

@@ -5,7 +5,7 @@
 //! verdict leaves the file unscanned.
 //!
 //! Time: a scan waits for a place at most `scanner.timeout`, and then, from connecting to the answer, as long again.
-//! Memory: one piece of the body (64 KiB) a scan.
+//! Memory: one piece of the body (256 KiB) a scan.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -112,8 +112,9 @@ impl Forward<'_> {
                 tried |= 1 << index;
                 continue;
             };
+            let hold = wire.hold();
             let mut client = Box::new(Client::new(wire));
-            match self.ask(session, &mut client, head, body).await {
+            match self.ask(session, &mut client, &hold, head, body).await {
                 Ok(()) => {}
                 Err(Ask::Stale) if reused => {
                     fresh = true;
@@ -160,6 +161,7 @@ impl Forward<'_> {
         &self,
         session: &mut ServerSession,
         client: &mut Client,
+        hold: &Hold,
         head: Box<RequestHeader>,
         body: &mut Outgoing,
     ) -> Result<(), Ask> {
@@ -173,7 +175,7 @@ impl Forward<'_> {
         let mut sending = !matches!(body, Outgoing::Empty);
         if let Outgoing::Whole(whole) = body {
             sending = false;
-            if let Err(Sent::Unreadable) = send_whole(client, whole).await {
+            if let Err(Sent::Unreadable) = send_whole(client, hold, whole).await {
                 let denial = Denial::new(Reason::SpoolExhausted, "the spooled body cannot be read back");
                 return Err(Ask::Failed(Failure::Denied(denial)));
             }
@@ -350,9 +352,21 @@ fn is_interim(client: &Client) -> bool {
     client.get_status().is_some_and(|status| status.is_informational() && status.as_u16() != 101)
 }
 
-/// Writes a spooled body. A failing connection is no error here: the app may have answered before it read it all.
-async fn send_whole(client: &mut Client, whole: &SpooledBody) -> Result<(), Sent> {
+/// Writes a spooled body: what is in its file without reading it, the rest from memory. A failing connection is no error
+/// here: the app may have answered before it read it all.
+async fn send_whole(client: &mut Client, hold: &Hold, whole: &SpooledBody) -> Result<(), Sent> {
     let mut at = 0;
+    if let Some((file, length)) = whole.file() {
+        hold.lend(Arc::clone(file), 0);
+        while at < length {
+            let piece = usize::try_from(length - at).map_or(STAND_IN.len(), |left| left.min(STAND_IN.len()));
+            if client.write_body(&STAND_IN[..piece]).await.is_err() {
+                return Ok(());
+            }
+            at += piece as u64;
+        }
+        hold.give_back();
+    }
     while at < whole.len() {
         let bytes = whole.read(at..whole.len()).await.map_err(|_| Sent::Unreadable)?;
         at += bytes.len() as u64;
@@ -363,6 +377,9 @@ async fn send_whole(client: &mut Client, whole: &SpooledBody) -> Result<(), Sent
     let _ = client.finish_body().await;
     Ok(())
 }
+
+/// Stands for as many bytes of a lent file.
+static STAND_IN: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// The next piece of the body, `None` at its end. Once it has ended: never anything, unless the client goes away.
 async fn next_from_client(

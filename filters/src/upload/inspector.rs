@@ -110,8 +110,13 @@ impl Rules {
         }
         let declared = match one(request, &CONTENT_TYPE)?.map(form_type).transpose()? {
             Some(FormType::Form(boundary)) => {
-                let form =
-                    Form { rules: self.clone(), files: Vec::new(), fields: 0, current: Current::Nothing };
+                let form = Form {
+                    rules: self.clone(),
+                    files: Vec::new(),
+                    fields: 0,
+                    names: Default::default(),
+                    current: Current::Nothing,
+                };
                 return Ok(Box::new(FormInspector { parser: Parser::new(&boundary), form }));
             }
             Some(FormType::Other(kind)) => Some(kind),
@@ -327,8 +332,14 @@ struct Form {
     rules: Arc<Rules>,
     files: Vec<CheckedFile>,
     fields: usize,
+    /// Names of fields, and of those that carried files: nobody's name may be both.
+    names: [HashSet<String>; 2],
     current: Current,
 }
+
+/// The field by which a form says how its texts are encoded (RFC 7578 section 4.6).
+const CHARSET: &str = "_charset_";
+const UTF_8: &[u8] = b"utf-8";
 
 /// The part that is arriving, with the length it declared.
 enum Current {
@@ -337,6 +348,8 @@ enum Current {
         name: String,
         size: u64,
         declared: Option<u64>,
+        /// What the form calls its charset, when this field says so.
+        charset: Option<Vec<u8>>,
     },
     /// A browser's file input that was left empty.
     NoFile(FileId),
@@ -371,13 +384,14 @@ impl Form {
         let Some(filename) = head.filename else {
             return self.start_field(head.name, head.length);
         };
+        self.call(&head.name, true)?;
         let id = FileId { field: Some(head.name), filename };
         let field = id.field.as_deref().unwrap_or_default();
         if !self.rules.fields.is_empty() && !self.rules.fields.contains(field) {
             return Err(id.refuse(Reason::UploadMalformed, "a file in a field that takes none"));
         }
         if id.filename.is_empty() {
-            self.count_field()?;
+            self.count_field(id.field.as_deref().unwrap_or_default())?;
             self.current = Current::NoFile(id);
             return Ok(());
         }
@@ -391,15 +405,34 @@ impl Form {
     }
 
     fn start_field(&mut self, name: String, declared: Option<u64>) -> Result<(), Denial> {
-        self.count_field()?;
-        self.current = Current::Field { name, size: 0, declared };
+        self.count_field(&name)?;
+        self.call(&name, false)?;
+        let charset = (name == CHARSET).then(Vec::new);
+        self.current = Current::Field { name, size: 0, declared, charset };
         Ok(())
     }
 
-    fn count_field(&mut self) -> Result<(), Denial> {
+    /// Apps look a name up among the fields or among the files, and may find the other one.
+    fn call(&mut self, name: &str, file: bool) -> Result<(), Denial> {
+        let [fields, files] = &mut self.names;
+        let (own, other) = if file { (files, fields) } else { (fields, files) };
+        if other.contains(name) {
+            let detail = "a name that is a field's and a file's";
+            return Err(refuse_field(name, Reason::UploadMalformed, detail, None));
+        }
+        if !own.contains(name) {
+            own.insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn count_field(&mut self, name: &str) -> Result<(), Denial> {
         self.fields += 1;
         match self.fields > self.rules.max_fields {
-            true => Err(malformed("too many fields")),
+            true => {
+                let limit = Some(self.rules.max_fields as u64);
+                Err(refuse_field(name, Reason::UploadMalformed, "too many fields", limit))
+            }
             false => Ok(()),
         }
     }
@@ -407,17 +440,16 @@ impl Form {
     fn data(&mut self, bytes: &[u8]) -> Result<(), Denial> {
         match &mut self.current {
             Current::File { file, .. } => file.push(bytes),
-            Current::Field { name, size, .. } => {
+            Current::Field { name, size, charset, .. } => {
                 *size += bytes.len() as u64;
+                if let Some(charset) = charset {
+                    charset.extend(bytes.iter().take(UTF_8.len() + 1 - charset.len()));
+                }
                 match *size > self.rules.max_field_size {
-                    true => Err(Denial::new(Reason::UploadTooLarge, "a field over its size").with_field(
-                        FieldProblem {
-                            field: Some(name.clone()),
-                            filename: None,
-                            code: Reason::UploadTooLarge.code(),
-                            limit: Some(self.rules.max_field_size),
-                        },
-                    )),
+                    true => {
+                        let limit = Some(self.rules.max_field_size);
+                        Err(refuse_field(name, Reason::UploadTooLarge, "a field over its size", limit))
+                    }
                     false => Ok(()),
                 }
             }
@@ -432,7 +464,13 @@ impl Form {
                 self.files.push(file.end()?);
                 (offset - start, declared)
             }
-            Current::Field { size, declared, .. } => (size, declared),
+            Current::Field { size, declared, charset, .. } => {
+                if charset.is_some_and(|charset| !charset.eq_ignore_ascii_case(UTF_8)) {
+                    let detail = "a form in another charset than UTF-8";
+                    return Err(refuse_field(CHARSET, Reason::UploadMalformed, detail, None));
+                }
+                (size, declared)
+            }
             Current::NoFile(_) | Current::Nothing => (0, None),
         };
         match declared.is_some_and(|declared| declared != length) {
@@ -440,6 +478,16 @@ impl Form {
             false => Ok(()),
         }
     }
+}
+
+/// Refuses a form for a part that is no file.
+fn refuse_field(name: &str, reason: Reason, detail: &'static str, limit: Option<u64>) -> Denial {
+    Denial::new(reason, detail).with_field(FieldProblem {
+        field: Some(name.to_owned()),
+        filename: None,
+        code: reason.code(),
+        limit,
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! content type → multipart parser → part head → name → extension → size → content → whole body: package, scan
-//! (content_type)  (multipart)       (part)      (name)  (sniff)     (file) (active, svg, pdf)  (package, scan)
+//! (content_type)  (multipart)       (part)      (name)  (sniff)     (file) (active, svg, pdf, picture)  (package, scan)
 //! ```
 //!
 //! The first file that fails refuses the request. Content is judged every 8 KiB of a file and at its end, never in
@@ -22,6 +22,7 @@ mod name;
 mod package;
 mod part;
 mod pdf;
+mod picture;
 mod report;
 mod scan;
 mod sniff;

@@ -1,24 +1,139 @@
 //! What a file may be called.
 //!
-//! A name is judged as it came and as an app would read it that decodes percent signs or folds full-width letters.
-//! What this does not protect from: an app that cuts or rewrites names in a way of its own.
+//! A name is judged as it came and as an app would read it that decodes percent signs, once or again, folds letters to
+//! their compatible forms (NFKC), or keeps of them what is ASCII.
+//! What this does not protect from: an app that cuts or rewrites names in another way.
+
+use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 
 use super::part::hex;
 
+/// How often a name is decoded; one that goes on changing is refused.
+const MAX_DECODINGS: usize = 4;
 /// Bytes of a file name.
 pub(super) const MAX_NAME: usize = 255;
 
 /// Extensions that some server or desktop runs, wherever in a name they stand. `com` is missing, because
 /// `example.com.png` is a common name and Windows runs only what *ends* in it.
 const EXECUTABLE: &[&str] = &[
-    "php", "php3", "php4", "php5", "php6", "php7", "php8", "phtml", "pht", "phps", "phpt", "phar", "pgif",
-    "inc", "hphp", "ctp", "module", "asp", "aspx", "asa", "asax", "ascx", "ashx", "asmx", "cer", "cshtml",
-    "vbhtml", "config", "jsp", "jspx", "jspf", "jsw", "jsv", "jhtml", "jtml", "war", "jar", "cfm", "cfml",
-    "cfc", "cgi", "fcgi", "pl", "pm", "py", "pyc", "pyw", "rb", "erb", "lua", "sh", "bash", "zsh", "csh",
-    "ksh", "shtml", "stm", "shtm", "exe", "dll", "scr", "pif", "bat", "cmd", "msi", "msp", "msc", "cpl",
-    "hta", "vbs", "vbe", "js", "jse", "mjs", "wsf", "wsh", "ws", "ps1", "psm1", "psd1", "reg", "lnk", "url",
-    "inf", "scf", "sct", "jnlp", "app", "elf", "so", "deb", "rpm", "apk", "dmg", "html", "htm", "xhtml",
-    "xht", "mht", "mhtml", "htaccess", "htpasswd", "swf",
+    "php",
+    "php3",
+    "php4",
+    "php5",
+    "php6",
+    "php7",
+    "php8",
+    "phtml",
+    "pht",
+    "phps",
+    "phpt",
+    "phar",
+    "pgif",
+    "inc",
+    "hphp",
+    "ctp",
+    "module",
+    "asp",
+    "aspx",
+    "asa",
+    "asax",
+    "ascx",
+    "ashx",
+    "asmx",
+    "cer",
+    "cshtml",
+    "vbhtml",
+    "config",
+    "jsp",
+    "jspx",
+    "jspf",
+    "jsw",
+    "jsv",
+    "jhtml",
+    "jtml",
+    "war",
+    "jar",
+    "cfm",
+    "cfml",
+    "cfc",
+    "cgi",
+    "fcgi",
+    "pl",
+    "pm",
+    "py",
+    "pyc",
+    "pyw",
+    "rb",
+    "erb",
+    "lua",
+    "sh",
+    "bash",
+    "zsh",
+    "csh",
+    "ksh",
+    "shtml",
+    "stm",
+    "shtm",
+    "exe",
+    "dll",
+    "scr",
+    "pif",
+    "bat",
+    "cmd",
+    "msi",
+    "msp",
+    "msc",
+    "cpl",
+    "hta",
+    "vbs",
+    "vbe",
+    "js",
+    "jse",
+    "mjs",
+    "wsf",
+    "wsh",
+    "ws",
+    "ps1",
+    "psm1",
+    "psd1",
+    "reg",
+    "lnk",
+    "url",
+    "inf",
+    "scf",
+    "sct",
+    "jnlp",
+    "app",
+    "elf",
+    "so",
+    "deb",
+    "rpm",
+    "apk",
+    "dmg",
+    "html",
+    "htm",
+    "xhtml",
+    "xht",
+    "mht",
+    "mhtml",
+    "htaccess",
+    "htpasswd",
+    "swf",
+    "class",
+    "vb",
+    "application",
+    "gadget",
+    "xll",
+    "chm",
+    "desktop",
+    "command",
+    "ps1xml",
+    "psc1",
+    "appx",
+    "msix",
+    "wasm",
+    "phtm",
+    "xhtm",
 ];
 
 /// Names that Windows gives to devices, with any extension.
@@ -33,13 +148,19 @@ pub(super) fn fault(name: &str) -> Option<&'static str> {
     if name.len() > MAX_NAME {
         return Some("a name over 255 bytes");
     }
-    reading_fault(name).or_else(|| {
-        let decoded = percent_decoded(name)?;
-        match std::str::from_utf8(&decoded) {
-            Ok(text) => reading_fault(text),
-            Err(_) => Some("a name that is not UTF-8 once its percent signs are decoded"),
+    let mut reading = name.to_owned();
+    for _ in 0..MAX_DECODINGS {
+        if let Some(fault) = reading_fault(&reading) {
+            return Some(fault);
         }
-    })
+        // No fault, when there is nothing to decode.
+        let decoded = percent_decoded(&reading)?;
+        match String::from_utf8(decoded) {
+            Ok(text) => reading = text,
+            Err(_) => return Some("a name that is not UTF-8 once its percent signs are decoded"),
+        }
+    }
+    Some("a name with percent signs for percent signs, again and again")
 }
 
 /// Whether a name ends in an extension that some server or desktop runs: for names that no list is asked about.
@@ -79,36 +200,67 @@ fn reading_fault(name: &str) -> Option<&'static str> {
     if folded.starts_with('.') {
         return Some("a dot at the start");
     }
-    let stem = folded.split('.').next().unwrap_or(folded).trim();
-    let numbered = |prefix| {
-        stem.strip_prefix(prefix).is_some_and(|rest: &str| {
-            rest.chars().count() == 1 && rest.chars().all(|c| c.is_ascii_digit() || "¹²³".contains(c))
-        })
-    };
-    if DEVICES.contains(&stem) || numbered("com") || numbered("lpt") {
-        return Some("the name of a device");
+    let compatible = case_folded(&ComposingNormalizerBorrowed::new_nfkc().normalize(name));
+    if compatible.contains(['/', '\\']) {
+        return Some("a path separator, or what folds to one");
     }
-    let last = extension(name);
-    let mut pieces = folded.split(['.', ';']).map(str::trim).skip(1).peekable();
-    while let Some(piece) = pieces.next() {
-        let is_last = pieces.peek().is_none();
-        let exempt = is_last && last.as_deref() == Some(piece);
-        // `php_` and `php~` are what editors and Apache's `AddHandler` make of `php`.
-        let bare = piece.trim_end_matches(|c: char| !c.is_alphanumeric());
-        if !exempt && EXECUTABLE.contains(&bare) {
+    // Werkzeug's `secure_filename` keeps the ASCII of this.
+    let decomposed = DecomposingNormalizerBorrowed::new_nfkd().normalize(name);
+    let ascii: String = case_folded(&decomposed).chars().filter(char::is_ascii).collect();
+    for reading in [folded, &compatible, &ascii] {
+        if is_device(reading) {
+            return Some("the name of a device");
+        }
+        if hides_executable(reading, extension(name).as_deref()) {
             return Some("a hidden executable extension");
         }
     }
     None
 }
 
-/// As the bytes would read after one percent-decoding; `None` when that changes nothing. A percent sign that starts
-/// no code stands for itself.
+fn is_device(reading: &str) -> bool {
+    let stem = reading.trim().split('.').next().unwrap_or_default().trim();
+    let numbered = |prefix| {
+        stem.strip_prefix(prefix).is_some_and(|rest: &str| {
+            rest.chars().count() == 1 && rest.chars().all(|c| c.is_ascii_digit() || "¹²³".contains(c))
+        })
+    };
+    DEVICES.contains(&stem) || numbered("com") || numbered("lpt")
+}
+
+/// Whether an executable extension stands in front of `last`, which the list judges.
+fn hides_executable(reading: &str, last: Option<&str>) -> bool {
+    let mut pieces = reading.split(['.', ';']).map(str::trim).skip(1).peekable();
+    while let Some(piece) = pieces.next() {
+        let exempt = pieces.peek().is_none() && last == Some(piece);
+        // `php_` and `php~` are what editors and Apache's `AddHandler` make of `php`.
+        let bare = piece.trim_end_matches(|c: char| !c.is_alphanumeric());
+        if !exempt && EXECUTABLE.contains(&bare) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Lower case, by way of upper case: there are letters that only an upper case makes ASCII.
+fn case_folded(text: &str) -> String {
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+}
+
+/// As the bytes would read after one percent-decoding, `%uXXXX` included; `None` when that changes nothing. A percent
+/// sign that starts no code stands for itself.
 fn percent_decoded(name: &str) -> Option<Vec<u8>> {
     let bytes = name.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
+        if let [b'%', b'u' | b'U', digits @ ..] = &bytes[at..]
+            && let Some(character) = digits.get(..4).and_then(code_point)
+        {
+            decoded.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+            at += 6;
+            continue;
+        }
         let code = match bytes[at..] {
             [b'%', high, low, ..] => hex(high).zip(hex(low)).map(|(high, low)| high << 4 | low),
             _ => None,
@@ -117,6 +269,12 @@ fn percent_decoded(name: &str) -> Option<Vec<u8>> {
         at += if code.is_some() { 3 } else { 1 };
     }
     (decoded.len() != bytes.len()).then_some(decoded)
+}
+
+/// The character of four hex digits.
+fn code_point(digits: &[u8]) -> Option<char> {
+    let number = digits.iter().try_fold(0, |number, &digit| Some(number << 4 | u32::from(hex(digit)?)))?;
+    char::from_u32(number)
 }
 
 /// Lower case, with full-width forms and the dots of other scripts turned into ASCII.
@@ -164,6 +322,12 @@ mod tests {
             // Not names to fear but extensions to refuse, unless the list has them.
             "card.exe",
             "a.jpg.php",
+            "½ cup №1 ™ ﬁn.png",
+            "I.think….therefore.png",
+            "100%united.png",
+            "caf%E9".trim_end_matches("%E9"),
+            "%E5%9B%BE.png",
+            "50%2525.png",
             &format!("{}.png", "a".repeat(251)),
         ] {
             assert_eq!(fault(name), None, "{name}");
@@ -225,6 +389,31 @@ mod tests {
             "a.html.png",
             "a.js.png",
             "a%ff.png",
+            "a.php%20.jpg",
+            "a.jpg%20",
+            "a.jpg%00",
+            "a.jpg/.php",
+            "a%252ephp.jpg",
+            "a%25252ephp.jpg",
+            "%25252525252e.png",
+            "a.p%2568p.jpg",
+            "a%u002ephp.jpg",
+            "a%uff0ephp.jpg",
+            "%u2215a.png",
+            "...",
+            "a.ⓟⓗⓟ.jpg",
+            "a.𝐩𝐡𝐩.jpg",
+            "a.p\u{301}hp.jpg",
+            "a.ph\u{4e2d}p.jpg",
+            "a.\u{17f}h.jpg",
+            "a.shtm\u{ff4c}.jpg",
+            "a.\u{131}nc.jpg",
+            "a.jsp\u{2026}.jpg",
+            "a\u{2024}php\u{2024}jpg.jpg",
+            "\u{2105}.png",
+            "ⓒⓞⓝ.png",
+            "\u{ff43}on.png",
+            "a.\u{212a}sh.jpg",
         ] {
             assert!(fault(name).is_some(), "{name:?}");
         }

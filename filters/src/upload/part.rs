@@ -1,8 +1,9 @@
 //! The head of one part of a form: `Content-Disposition` and what little else may matter (RFC 7578 section 4).
 //!
 //! Where Werkzeug, Django, busboy, Go, .NET and PHP would read a head differently, it is refused: escapes before a
-//! quote, doubled parameters, parameter names in capitals, continuations (RFC 2231), encoded words (RFC 2047), folded
-//! lines, transfer encodings, and a part without a file name that some of them treat as a file all the same.
+//! quote, single quotes, doubled parameters, parameter names in capitals, continuations (RFC 2231), encoded words
+//! (RFC 2047), folded lines, transfer encodings, and a part without a file name that some of them treat as a file all the
+//! same.
 
 use super::content_type::is_token;
 use super::malformed;
@@ -102,6 +103,7 @@ fn form_data(value: &str) -> Result<(String, Option<String>), Denial> {
             Err(malformed("a field name that is empty or too long"))
         }
         Some(name) if name.contains('\\') => Err(malformed("a backslash in a field name")),
+        Some(name) if name.contains("=?") => Err(malformed("an encoded word for a field name")),
         Some(name) => Ok((name.to_owned(), filename)),
         None => Err(malformed("a part without a name")),
     }
@@ -171,7 +173,8 @@ fn value(text: &str, extended: bool) -> Result<(&str, &str), Denial> {
         };
     }
     let (value, rest) = text.split_at(text.find(';').unwrap_or(text.len()));
-    match is_token(value) {
+    // PHP takes single quotes for quotes; in `filename*` they come in pairs.
+    match is_token(value) && (extended || !value.contains('\'')) {
         true => Ok((value, rest)),
         false => Err(malformed("a parameter of Content-Disposition that should be in quotes")),
     }
@@ -229,8 +232,12 @@ fn media_type(text: &str) -> Result<String, Denial> {
     if kind.starts_with("multipart/") {
         return Err(malformed("a multipart body inside a part"));
     }
-    for parameter in parameters.split(';') {
-        let Some(charset) = parameter.trim_matches(' ').strip_prefix("charset") else { continue };
+    for parameter in parameters.split(';').map(|parameter| parameter.trim_matches(' ')) {
+        // Readers that come from mail take this for a file's name.
+        if parameter.starts_with("name") || parameter.starts_with("filename") {
+            return Err(malformed("a name in a part's Content-Type"));
+        }
+        let Some(charset) = parameter.strip_prefix("charset") else { continue };
         let charset = charset.strip_prefix('=').map(|value| value.trim_matches('"'));
         if !charset.is_some_and(|charset| ["utf-8", "us-ascii", "iso-8859-1"].contains(&charset)) {
             return Err(malformed("a part in an odd charset"));
@@ -310,6 +317,22 @@ mod tests {
             "Content-Disposition: form-data; name=\"a\"; filename=b c.png",
             "Content-Disposition: form-data; name=\"a\"; filename=\"=?utf-8?B?YS5waHA=?=\"",
             "Content-Disposition: form-data; name=\"a\\b\"",
+            "Content-Disposition: form-data; name=\"=?utf-8?Q?a?=\"",
+            "Content-Disposition: form-data; name='a'",
+            "Content-Disposition: form-data; name=a; filename='b.php'",
+            "Content-Disposition: form-data; name=a; filename=it's;filename*=utf-8''b",
+            "Content-Disposition: form-data; name=\"a\"; filename*0*=utf-8''b.png",
+            "Content-Disposition: form-data; name=\"a\"; filename*=utf-8''b*.png",
+            "Content-Disposition: form-data; name=\"a\"; filename=",
+            "Content-Disposition: form-data; name=\"a\" filename=\"b\"",
+            "Content-Disposition: form-data, form-data; name=\"a\"",
+            "Content-Disposition:\tform-data; name=\"a\"",
+            "\tContent-Disposition: form-data; name=\"a\"",
+            "Content-Disposition: form-data; name=\"a\"\r\nContent-Type: text/plain; name=a.php",
+            "Content-Disposition: form-data; name=\"a\"; filename=\"b\"\r\nContent-Type: image/png; Name=\"a.php\"",
+            "Content-Disposition: form-data; name=\"a\"\r\nContent-Type: text/plain; charset=utf-8; charset=utf-7",
+            "Content-Disposition: form-data; name=\"a\"\r\nContent-Type: text/plain; charset*=utf-7''",
+            "Content-Disposition: form-data; name=\"a\"\r\nContent-Type:",
             "Content-Disposition: attachment; name=\"a\"",
             "Content-Disposition: form-data; name=\"a\"\r\nContent-Disposition: form-data; name=\"b\"",
             "Content-Disposition: form-data;\r\n name=\"a\"",

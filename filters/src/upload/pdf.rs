@@ -6,17 +6,18 @@
 //! readers could read differently. Links, bookmarks, plain forms, and an opening that only goes to a page are fine.
 //!
 //! No table of the file's objects is believed: readers rebuild it when it is wrong, and it may lead anywhere. An object
-//! may therefore begin wherever `0 obj` stands, be it inside a string or a stream. Memory: 8 KiB, and the list of an
-//! object stream's objects (512 KiB at most); what is unpacked is bounded by what came.
+//! may therefore begin wherever `0 obj` stands, be it inside a string or a stream. Memory: 64 KiB, the list of an object
+//! stream's objects (1 MiB at most) and of actions that open addresses (512 KiB); what is unpacked is bounded by what came.
 //!
-//! What this does not protect from: an address that is opened by an action in an object of its own, to which
-//! `/OpenAction` refers; what a viewer's own faults let a file do.
+//! What this does not protect from: what a viewer's own faults let a file do.
 
 mod lexer;
 mod object_stream;
+mod opening;
 
 use lexer::{Lexer, is_delimiter, is_space};
 use object_stream::{ObjectStream, Unpacked};
+use opening::Openings;
 
 /// A PDF while it arrives. Its answer depends on the bytes alone, not on their division.
 pub(super) struct Pdf {
@@ -24,9 +25,12 @@ pub(super) struct Pdf {
     place: Place,
     /// The last 16 bytes.
     last: u128,
+    /// The number of the object that is being read; `None` when it cannot be told.
+    number: Option<u64>,
     object_stream: Option<ObjectStream>,
     /// What all object streams unpacked to.
     unpacked: Unpacked,
+    openings: Openings,
     fault: Option<&'static str>,
 }
 
@@ -44,8 +48,10 @@ impl Default for Pdf {
             lexer: Lexer::default(),
             place: Place::Objects,
             last: 0,
+            number: None,
             object_stream: None,
             unpacked: Unpacked::default(),
+            openings: Openings::default(),
             fault: None,
         }
     }
@@ -71,14 +77,18 @@ impl Pdf {
 
     /// The first thing that is wrong with the whole file.
     pub(super) fn end(&self) -> Option<&'static str> {
-        self.fault.or(self.object_stream.is_some().then_some(CUT)).or_else(|| self.lexer.end().err())
+        let mut openings = self.openings.clone();
+        openings.note(self.number, self.lexer.opening());
+        let cut = self.object_stream.is_some().then_some(CUT);
+        self.fault.or(cut).or_else(|| self.lexer.end().err()).or_else(|| openings.fault())
     }
 
     fn take(&mut self, byte: u8) -> Result<(), &'static str> {
         self.last = self.last << 8 | u128::from(byte);
         if self.begins_object(byte) {
             self.leave_stream()?;
-            self.lexer = Lexer::default();
+            self.end_object();
+            self.number = self.number();
         }
         match self.place {
             Place::Objects => {
@@ -99,13 +109,28 @@ impl Pdf {
             Place::Stream => {}
         }
         if let Some(stream) = &mut self.object_stream {
-            stream.push(byte, &mut self.unpacked)?;
+            stream.push(byte, &mut self.unpacked, &mut self.openings)?;
         }
         if byte == b'm' && self.ends_with(b"endstream") {
             self.leave_stream()?;
-            self.lexer = Lexer::default();
+            self.end_object();
         }
         Ok(())
+    }
+
+    fn end_object(&mut self) {
+        let lexer = std::mem::take(&mut self.lexer);
+        self.openings.note(self.number, lexer.opening());
+    }
+
+    /// The first number of `12 0 obj`, which was just read, and a byte behind it.
+    fn number(&self) -> Option<u64> {
+        let bytes = self.last.to_be_bytes();
+        let mut words = bytes[..12].rsplit(|&byte| is_space(byte)).filter(|word| !word.is_empty());
+        let (_generation, number) = (words.next()?, words.next()?);
+        // A number that reaches the edge may have begun before it.
+        let whole = number.as_ptr() != bytes.as_ptr() && number.iter().all(u8::is_ascii_digit);
+        whole.then(|| std::str::from_utf8(number).ok()?.parse().ok()).flatten()
     }
 
     /// Whether an object, or the trailer, begins at `byte`, the one just taken: behind `0 obj` in any spelling.
@@ -144,7 +169,7 @@ impl Pdf {
     fn leave_stream(&mut self) -> Result<(), &'static str> {
         self.place = Place::Objects;
         match self.object_stream.take() {
-            Some(stream) => stream.end(&mut self.unpacked),
+            Some(stream) => stream.end(&mut self.unpacked, &mut self.openings),
             None => Ok(()),
         }
     }

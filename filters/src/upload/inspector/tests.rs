@@ -281,6 +281,16 @@ async fn refuses_forms_that_hide_something() {
             "upload.malformed"
         );
     }
+    for charset in ["gbk", "utf-16", "utf-8x", "utf-", ""] {
+        let form = Upload::form(&[("name=\"_charset_\"", charset.as_bytes())]);
+        assert_eq!(form.send().await.code(), "upload.malformed", "{charset}");
+    }
+    assert_eq!(Upload::form(&[("name=\"_charset_\"", b"UTF-8")]).send().await.code(), "passed");
+    let (field, file) =
+        (("name=\"file\"", b"x".as_slice()), ("name=\"file\"; filename=\"a.png\"", &*png(50)));
+    assert_eq!(Upload::form(&[field, file]).send().await.code(), "upload.malformed");
+    assert_eq!(Upload::form(&[file, field]).send().await.code(), "upload.malformed");
+    assert_eq!(Upload::form(&[field, field]).send().await.code(), "passed");
     let mut any = Upload::form(&[("name=\"other\"; filename=\"a.png\"", &png(9))]);
     any.fields.clear();
     assert_eq!(any.send().await.code(), "passed");
@@ -357,6 +367,29 @@ async fn takes_a_raw_file_under_the_same_rules() {
         Upload::raw(method, path, &png(50)).header("content-disposition", "attachment; filename=\"b.png\"")
     };
     assert_eq!(named("POST", "/upload.php").send().await.code(), "passed");
+    for (disposition, code) in [
+        ("inline; filename=b.png", "passed"),
+        ("attachment; filename*=UTF-8''%e5%9b%be.png", "passed"),
+        ("attachment; filename=\"b.png\"; filename*=UTF-8''b.png", "passed"),
+        ("attachment", "upload.filename_denied"),
+        ("attachment; filename*=UTF-8''b.php%2epng", "upload.filename_denied"),
+        ("attachment; filename=\"../b.png\"", "upload.filename_denied"),
+        ("attachment; filename=\"b.png\"; filename*=UTF-8''c.png", "upload.malformed"),
+        ("attachment; filename=\"b.png\"; filename=\"c.php\"", "upload.malformed"),
+        ("attachment; filename=\"b.png\";", "upload.malformed"),
+        ("attachment ; filename=\"b.png\"", "upload.malformed"),
+        ("attachment; FileName=\"b.png\"", "upload.malformed"),
+        ("attachment; filename*0=\"b.\"; filename*1=\"php\"", "upload.malformed"),
+        ("attachment; filename='b.png'", "upload.malformed"),
+        ("attachment; filename=\"b\\\".png\"", "upload.malformed"),
+        ("filename=\"b.png\"", "upload.malformed"),
+    ] {
+        let upload = Upload::raw("POST", "/", &png(50)).header("content-disposition", disposition);
+        assert_eq!(upload.send().await.code(), code, "{disposition}");
+    }
+    let mut doubled = named("POST", "/upload");
+    doubled.headers.push(("content-disposition", "attachment; filename=\"b.png\"".into()));
+    assert_eq!(doubled.send().await.code(), "upload.malformed");
     assert_eq!(named("PUT", "/files/a.php").send().await.code(), "upload.filename_denied");
 }
 

@@ -1,6 +1,7 @@
 //! The words of PDF (ISO 32000-2 section 7.2 and 7.3), one byte at a time.
 
 use super::super::part::hex;
+use super::opening::Opening as Told;
 
 /// Bytes of a name or keyword that are kept; none that matters is longer, each character written as `#` and two digits.
 const MAX_WORD: usize = 64;
@@ -56,6 +57,9 @@ pub(super) struct Lexer {
     /// A key was read that acts if a value follows.
     acting: Option<&'static str>,
     opening: Opening,
+    told: Told,
+    /// Keys and values of an action, in the dictionary that is the object.
+    action: Action,
     /// Whether `>>` was the last word.
     closed: bool,
     stream: StreamDictionary,
@@ -76,6 +80,15 @@ enum State {
     Hex,
     Comment,
     CommentName,
+}
+
+/// What an object says of itself as an action.
+#[derive(Debug, Default)]
+struct Action {
+    /// `/S` was read; the kind of action comes next.
+    kind_next: bool,
+    has_kind: bool,
+    has_next: bool,
 }
 
 /// Where `/OpenAction` is.
@@ -210,6 +223,20 @@ impl Lexer {
         Ok(false)
     }
 
+    /// A word in front of an object that begins at `byte` is whole.
+    pub(super) fn end_word(&mut self, byte: u8) -> Result<(), &'static str> {
+        match self.state {
+            State::Between => Ok(()),
+            _ if is_space(byte) || is_delimiter(byte) => self.step(b' ').map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the object that was read has to do with opening the document.
+    pub(super) fn opening(&self) -> Told {
+        self.told
+    }
+
     /// A name may end with the file.
     pub(super) fn end(&self) -> Result<(), &'static str> {
         match self.state {
@@ -297,13 +324,32 @@ impl Lexer {
                 Token::OpenDictionary => Opening::In(self.depth + 1),
                 _ => Opening::None,
             };
+            if let Token::Word(word) = token {
+                self.told.opens = std::str::from_utf8(word).ok().and_then(|word| word.parse().ok());
+            }
         }
+        let kind_next = std::mem::take(&mut self.action.kind_next);
         self.closed = matches!(token, Token::CloseDictionary);
         self.stream.read(&token);
         match token {
-            Token::Name(raw) => self.name(&unescaped(raw)),
+            Token::Name(raw) => {
+                let name = unescaped(raw);
+                if self.depth <= 1 {
+                    self.act(&name, kind_next);
+                }
+                self.name(&name)
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Notes what makes an object an action that leads somewhere.
+    fn act(&mut self, name: &[u8], is_kind: bool) {
+        let action = &mut self.action;
+        action.kind_next = name == b"S";
+        action.has_kind |= is_kind;
+        action.has_next |= name == b"Next";
+        self.told.leads |= (is_kind && OPENING.contains(&name)) || (action.has_kind && action.has_next);
     }
 
     fn name(&mut self, name: &[u8]) -> Result<(), &'static str> {

@@ -7,6 +7,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::CUT;
 use super::lexer::{Lexer, Number, StreamDictionary, is_space};
+use super::opening::Openings;
 
 /// Bytes that are unpacked together.
 const BLOCK: usize = 4 * 1024;
@@ -50,37 +51,48 @@ impl ObjectStream {
             at: 0,
             numbers: 0,
             number: None,
+            object: 0,
             places: Vec::new(),
             next: 0,
+            current: None,
             lexer: Lexer::default(),
         };
         Ok(Self { inflate: Decompress::new(true), packed: Vec::with_capacity(BLOCK), objects, whole: false })
     }
 
     /// Takes the next byte. Whole blocks alone are unpacked, so that the verdict does not depend on how they came.
-    pub(super) fn push(&mut self, byte: u8, unpacked: &mut Unpacked) -> Result<(), &'static str> {
+    pub(super) fn push(
+        &mut self,
+        byte: u8,
+        unpacked: &mut Unpacked,
+        openings: &mut Openings,
+    ) -> Result<(), &'static str> {
         if self.whole {
             return Ok(());
         }
         self.packed.push(byte);
         match self.packed.len() == BLOCK {
-            true => self.unpack(unpacked),
+            true => self.unpack(unpacked, openings),
             false => Ok(()),
         }
     }
 
     /// The stream's data ended.
-    pub(super) fn end(mut self, unpacked: &mut Unpacked) -> Result<(), &'static str> {
+    pub(super) fn end(
+        mut self,
+        unpacked: &mut Unpacked,
+        openings: &mut Openings,
+    ) -> Result<(), &'static str> {
         if !self.whole {
-            self.unpack(unpacked)?;
+            self.unpack(unpacked, openings)?;
         }
         match self.whole {
-            true => self.objects.end(),
+            true => self.objects.end(openings),
             false => Err(CUT),
         }
     }
 
-    fn unpack(&mut self, unpacked: &mut Unpacked) -> Result<(), &'static str> {
+    fn unpack(&mut self, unpacked: &mut Unpacked, openings: &mut Openings) -> Result<(), &'static str> {
         unpacked.packed += self.packed.len() as u64;
         let mut rest = self.packed.as_slice();
         let mut plain = [0; BLOCK];
@@ -98,7 +110,7 @@ impl ObjectStream {
                 return Err("object streams that unpack to too much");
             }
             for &byte in &plain[..got] {
-                self.objects.take(byte)?;
+                self.objects.take(byte, openings)?;
             }
             self.whole = status == Status::StreamEnd;
             if self.whole || (used == 0 && got == 0) || (rest.is_empty() && got < plain.len()) {
@@ -118,29 +130,37 @@ struct Objects {
     /// Numbers of the list that have begun.
     numbers: u64,
     number: Option<u64>,
-    /// Where objects begin, in the order of the list, then of the bytes.
-    places: Vec<u64>,
+    /// The number of the object whose place comes next in the list.
+    object: u64,
+    /// Where objects begin, and their numbers; in the order of the list, then of the bytes.
+    places: Vec<(u64, u64)>,
     next: usize,
+    /// The object that is being read.
+    current: Option<u64>,
     lexer: Lexer,
 }
 
 const ODD_LIST: &str = "an object stream whose list is odd";
 
 impl Objects {
-    fn take(&mut self, byte: u8) -> Result<(), &'static str> {
+    fn take(&mut self, byte: u8, openings: &mut Openings) -> Result<(), &'static str> {
         if self.at < self.first {
             self.list(byte)?;
         } else {
             if self.at == self.first {
                 self.end_list()?;
             }
-            let mut begins = false;
-            while self.places.get(self.next) == Some(&self.at) {
-                begins = true;
+            while let Some(&(place, number)) = self.places.get(self.next)
+                && place == self.at
+            {
+                if !self.lexer.is_between_objects(byte) {
+                    return Err("objects of a PDF that overlap");
+                }
+                // What was read belongs to the object before, and to none of those that begin together.
+                self.lexer.end_word(byte)?;
+                openings.note(self.current, std::mem::take(&mut self.lexer).opening());
+                self.current = Some(number);
                 self.next += 1;
-            }
-            if begins && !self.lexer.is_between_objects(byte) {
-                return Err("objects of a PDF that overlap");
             }
             self.lexer.step(byte)?;
         }
@@ -148,10 +168,11 @@ impl Objects {
         Ok(())
     }
 
-    fn end(&self) -> Result<(), &'static str> {
+    fn end(&self, openings: &mut Openings) -> Result<(), &'static str> {
+        openings.note(self.current, self.lexer.opening());
         match self.at < self.first {
             true => Err(ODD_LIST),
-            false => Ok(()),
+            false => self.lexer.end(),
         }
     }
 
@@ -175,10 +196,12 @@ impl Objects {
     }
 
     fn end_number(&mut self) {
-        if let Some(number) = self.number.take()
-            && self.numbers.is_multiple_of(2)
-        {
-            self.places.push(self.first + number);
+        match self.number.take() {
+            None => {}
+            Some(place) if self.numbers.is_multiple_of(2) => {
+                self.places.push((self.first + place, self.object))
+            }
+            Some(object) => self.object = object,
         }
     }
 

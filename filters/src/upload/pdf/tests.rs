@@ -197,6 +197,31 @@ fn refuses_objects_that_overlap_in_an_object_stream() {
 }
 
 #[test]
+fn refuses_an_opening_that_leads_elsewhere_by_reference() {
+    let (root, uri) = ("<< /Type /Catalog /OpenAction 11 0 R >>", "<</S/URI/URI(http://evil.example)>>");
+    let chain = "<< /S /GoTo /D [1 0 R /Fit] /Next 12 0 R >>";
+    let fine = "<< /S /GoTo /D [1 0 R /Fit] >>";
+    for (action, refused) in [(uri, true), (chain, true), (fine, false), ("[1 0 R /Fit]", false)] {
+        let packed = object_stream(&[root, action, uri]);
+        assert_eq!(judged(&packed).is_some(), refused, "{action}");
+        assert_eq!(judged(&object_stream(&["1", action, root])).is_some(), refused, "{action}");
+        let apart =
+            format!("%PDF-1.4\n10 0 obj {root}\nendobj 11 0 obj\n{action} endobj\n12 0 obj{uri}endobj");
+        assert_eq!(judged(apart.as_bytes()).is_some(), refused, "{action}");
+        let mixed = [apart.as_bytes(), &object_stream(&[root])].concat();
+        assert_eq!(judged(&mixed).is_some(), refused, "{action}");
+        let cut = format!("%PDF-1.4\n11 0 obj {root}\n11 0 obj {action}");
+        assert_eq!(judged(cut.as_bytes()).is_some(), refused, "{action}");
+    }
+    // A number that cannot be told is taken for the one that is opened.
+    let unknown = format!("%PDF-1.4\n9 0 obj {root} endobj 00000000000012 0 obj {uri} endobj");
+    assert!(judged(unknown.as_bytes()).is_some());
+    let links =
+        format!("%PDF-1.4\n9 0 obj {root} endobj 12 0 obj <</A {uri} /Next 3 0 R>> endobj 13 0 obj {uri}");
+    assert_eq!(judged(links.as_bytes()), None);
+}
+
+#[test]
 fn refuses_object_streams_that_unpack_to_too_much() {
     let objects = |bytes: usize| {
         let object = format!("<< /A ({}) >>", "x".repeat(bytes));
