@@ -102,7 +102,9 @@ static LAYERED_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARK
 static TEXT_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], &[]));
 static SERVER_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], &[]));
 static RTF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER, MARKUP], OBJECTS));
-static PDF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], APPENDED));
+static PDF_MARKERS: LazyLock<Set> = LazyLock::new(|| Set { ascii85: true, ..Set::new(&[SERVER], APPENDED) });
+static ACTIVE_PDF_MARKERS: LazyLock<Set> =
+    LazyLock::new(|| Set { ascii85: true, ..Set::new(&[SERVER], &[]) });
 static SVG_MARKERS: LazyLock<Set> = LazyLock::new(|| Set::new(&[SERVER], APPENDED));
 
 /// What one file's content was found to be, so far. Its answer depends on the bytes alone, not on their division.
@@ -166,7 +168,7 @@ impl Content {
     /// A PDF may act, and carry what it likes.
     pub(super) fn with_active_pdf(mut self) -> Self {
         if self.pdf.take().is_some() {
-            self.markers = Some(Markers::new(&SERVER_MARKERS));
+            self.markers = Some(Markers::new(&ACTIVE_PDF_MARKERS));
         }
         self
     }
@@ -234,6 +236,8 @@ struct Set {
     /// Whether a tag's second byte may be this.
     second: [bool; 256],
     signatures: Vec<(Finder<'static>, &'static [&'static [u8]])>,
+    /// Whether there may be data in ASCII85, which is text, and in which every three characters come by chance.
+    ascii85: bool,
     longest: usize,
 }
 
@@ -250,11 +254,11 @@ impl Set {
         let longest = signatures.iter().map(whole).max().unwrap_or(1).max(2 * LONGEST_TAG);
         let longest = longest.max(3 + SHORT_RUN);
         let signatures = signatures.iter().map(|&(start, rest)| (Finder::new(start), rest)).collect();
-        Self { tags, second, signatures, longest }
+        Self { tags, second, signatures, ascii85: false, longest }
     }
 
     fn is_match(&self, bytes: &[u8]) -> bool {
-        let tag = |at: usize| self.is_tag(&bytes[at..]) || is_short_tag(&bytes[at..], false);
+        let tag = |at: usize| self.is_tag(&bytes[at..]) || self.is_short_tag(&bytes[at..], false);
         memchr::memchr2_iter(b'<', b'$', bytes).any(tag)
             || self.signatures.iter().any(|(start, rest)| {
                 let follows = |at: usize| {
@@ -282,27 +286,33 @@ impl Set {
             |tag: &&[u8]| bytes.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
         self.tags.iter().any(starts)
     }
+
+    /// The short tags of PHP, JSP and ASP: `<?=`, `<%=`, `<%!`, `<%@`, or `<?` or `<%` and white space. Three bytes are
+    /// too few to go by in compressed data: text must follow, until there is enough of it, or the closing tag, or the
+    /// file ends. Where there may be ASCII85, there must be a character that it does not use (ISO 32000-2 section 7.4.3);
+    /// code without a space or one of those letters passes there.
+    fn is_short_tag(&self, bytes: &[u8], at_end: bool) -> bool {
+        let (mark, code) = match bytes {
+            [b'<', mark @ b'?', b'=', code @ ..] | [b'<', mark @ b'%', b'=' | b'!' | b'@', code @ ..] => {
+                (*mark, code)
+            }
+            [b'<', mark @ (b'?' | b'%'), b' ' | b'\t' | b'\r' | b'\n', code @ ..] => (*mark, code),
+            _ => return false,
+        };
+        let is_text = |byte: &&u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
+        let run = code.iter().take(SHORT_RUN).take_while(is_text).count();
+        let foreign = |&byte: &u8| matches!(byte, b' ' | b'\t' | b'v'..=b'y' | b'{'..=b'~');
+        if self.ascii85 && !bytes[2..3 + run].iter().any(foreign) {
+            return false;
+        }
+        run == SHORT_RUN
+            || code[..run].windows(2).any(|end| end == [mark, b'>'])
+            || (at_end && run > 0 && run == code.len())
+    }
 }
 
 /// Bytes of text behind a short tag that do not come by chance.
 const SHORT_RUN: usize = 12;
-
-/// The short tags of PHP, JSP and ASP: `<?=`, `<%=`, `<%!`, `<%@`, or `<?` or `<%` and white space. Three bytes are too few
-/// to go by in compressed data: text must follow, until there is enough of it, or the closing tag, or the file ends.
-fn is_short_tag(bytes: &[u8], at_end: bool) -> bool {
-    let (mark, code) = match bytes {
-        [b'<', mark @ b'?', b'=', code @ ..] | [b'<', mark @ b'%', b'=' | b'!' | b'@', code @ ..] => {
-            (*mark, code)
-        }
-        [b'<', mark @ (b'?' | b'%'), b' ' | b'\t' | b'\r' | b'\n', code @ ..] => (*mark, code),
-        _ => return false,
-    };
-    let is_text = |byte: &&u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
-    let run = code.iter().take(SHORT_RUN).take_while(is_text).count();
-    run == SHORT_RUN
-        || code[..run].windows(2).any(|end| end == [mark, b'>'])
-        || (at_end && run > 0 && run == code.len())
-}
 
 /// Looks for markers across pieces: what a marker could begin in is kept and searched again with the next bytes.
 struct Markers {
@@ -317,7 +327,7 @@ impl Markers {
     }
 
     fn ends_in_tag(&self) -> bool {
-        memchr::memchr_iter(b'<', &self.tail).any(|at| is_short_tag(&self.tail[at..], true))
+        memchr::memchr_iter(b'<', &self.tail).any(|at| self.set.is_short_tag(&self.tail[at..], true))
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -413,6 +423,17 @@ mod tests {
             }
         }
         assert_eq!(judged(Family::Jpeg, b"<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?>", 7), None);
+    }
+
+    #[test]
+    fn takes_no_ascii85_for_short_tags() {
+        let armoured =
+            b"%PDF-1.4\nstream\nGb\"0;<?=9ue;!;Sm[q#a\nl3<?\nK\"7Xa$Zk(8!<%=]tB2c)Lq,r7Y*k@~>\nendstream";
+        assert_eq!(judged(Family::Pdf, armoured, 5), None);
+        for code in ["<? echo 1 ?>", "<?=$x . shell()?>", "<?\n  exec('id');", "<%= run(c) %>"] {
+            let pdf = format!("%PDF-1.4\nstream\n{code}    \nendstream");
+            assert!(judged(Family::Pdf, pdf.as_bytes(), 5).is_some(), "{code}");
+        }
     }
 
     #[test]
