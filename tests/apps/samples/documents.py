@@ -18,7 +18,7 @@ import pptx
 import reportlab
 import xlsxwriter
 import xlwt
-from images import base
+from images import base, photo
 from PIL import Image
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
@@ -96,6 +96,15 @@ def pdf_chromium(path: Path) -> None:
 def pdf_scan(path: Path) -> None:
     with Image.open(base(path.parent)) as picture:
         picture.convert("RGB").save(path)
+
+
+def pdf_photo(path: Path) -> None:
+    """A photograph on a page, as ASCII85."""
+    source = path.with_name("pdf-photo-source.jpg")
+    photo(source)
+    canvas = Canvas(str(path), pagesize=A4, invariant=True)
+    canvas.drawImage(str(source), 36, 200, 500, 375)
+    canvas.save()
 
 
 def word(path: Path) -> None:
@@ -246,6 +255,7 @@ SAMPLES = [
     Sample("pdf-cairo", "pdf", pdf_cairo),
     Sample("pdf-chromium", "pdf", pdf_chromium),
     Sample("pdf-scan", "pdf", pdf_scan),
+    Sample("pdf-photo", "pdf", pdf_photo),
     Sample("docx", "docx", word),
     Sample("docx-linked", "docx", word_linked),
     Sample("xlsx-openpyxl", "xlsx", sheet),

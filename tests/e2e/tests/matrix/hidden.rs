@@ -144,7 +144,7 @@ fn segment(jpg: &[u8], marker: u8, content: &[u8]) -> Vec<u8> {
 }
 
 /// A chunk behind a PNG's header.
-fn chunk(png: &[u8], kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+pub(super) fn chunk(png: &[u8], kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len()).expect("a chunk is short").to_be_bytes();
     let summed = [kind, content].concat();
     [&png[..33], &length, &summed, &harness::sample::crc32(&summed).to_be_bytes(), &png[33..]].concat()

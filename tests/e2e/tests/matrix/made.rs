@@ -3,6 +3,7 @@
 use harness::{sample, samples};
 
 use super::case::{Case, Evil, Place};
+use super::hidden::chunk;
 
 const PLACES: [Place; 3] = [Place::Only, Place::Last, Place::Put];
 
@@ -32,7 +33,7 @@ fn malware() -> Vec<Evil> {
         ("in a page of text", "txt", [&b"a line\n".repeat(3000)[..], &eicar, b"\nmore\n"].concat()),
         ("in a table", "csv", [&b"a,b\n"[..], &eicar, b"\n"].concat()),
         ("in a pdf", "pdf", sample::infected_pdf()),
-        ("behind a picture", "jpg", behind("jpg-baseline")),
+        ("in a picture", "png", chunk(&samples::named("png-rgb").content, b"prVt", &eicar)),
         ("behind a film", "mp4", behind("mp4")),
         ("behind a sound", "mp3", behind("mp3-tagged")),
     ];
