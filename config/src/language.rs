@@ -8,6 +8,7 @@ mod header;
 mod identity;
 mod limit;
 mod log;
+mod plan;
 mod route;
 mod site;
 mod store;
@@ -54,6 +55,9 @@ pub(crate) fn policy(r: &Reader<'_>) -> Option<Config> {
         r.loading.known.borrow_mut().upstreams = limits.collect();
     }
     let sites = t.required("sites", "Hosts and their routes.", |r| r.some(site::site));
+    if let Some(sites) = &sites {
+        plan::check(&t, r.loading, sites);
+    }
 
     version?;
     Some(Config {

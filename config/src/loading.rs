@@ -6,12 +6,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use crate::HostPattern;
 use crate::environment::Environment;
-use crate::model::{Claims, TenantSource, UpstreamTimeouts};
+use crate::model::{Claims, Plan, TenantSource, UpstreamTimeouts};
 use crate::problem::{Place, Problem};
 use crate::tree::{self, Span};
 
@@ -52,8 +53,24 @@ pub(crate) struct Known {
     pub(crate) upstreams: BTreeMap<String, Option<UpstreamTimeouts>>,
     /// Where tenants are told from; `None` without `tenants`.
     pub(crate) tenant_sources: Option<Vec<TenantSource>>,
+    /// By name; `None` when the plan itself is wrong.
+    pub(crate) plans: BTreeMap<String, Option<Arc<Plan>>>,
+    /// Classes that plans speak of, before any route has said which there are.
+    pub(crate) planned: Vec<Planned>,
     pub(crate) hosts: HashMap<HostPattern, Place>,
     pub(crate) addresses: HashMap<SocketAddr, Place>,
+}
+
+/// A class that a plan speaks of.
+pub(crate) struct Planned {
+    pub(crate) class: String,
+    /// As it stands in the file, in quotes.
+    pub(crate) quoted: String,
+    /// Whether a part of it came from the environment.
+    pub(crate) variable: bool,
+    /// Bytes of one file, where the plan says them.
+    pub(crate) max_size: Option<u64>,
+    pub(crate) place: Place,
 }
 
 /// All that a load leaves beside the policy.

@@ -135,6 +135,28 @@ pub struct Upload {
     pub declared_type: bool,
     /// Whether a PDF may act.
     pub pdf_active: bool,
+    /// What happens to a file that was stored before; nothing when `None`.
+    pub dedupe: Option<Dedupe>,
+    /// Whether files count towards the storage of the tenant's plan.
+    pub quota: bool,
+}
+
+/// `upload.dedupe`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dedupe {
+    /// What happens to a file that was stored before.
+    pub mode: DedupeMode,
+    /// How long a stored file is remembered.
+    pub remember: Duration,
+}
+
+/// `upload.dedupe.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DedupeMode {
+    /// The app is told under which request it came first.
+    Annotate,
+    /// 409 `upload.duplicate`
+    Reject,
 }
 
 /// One of `upload.classes`

@@ -105,7 +105,10 @@ impl<'a> Table<'a> {
     /// Where a value deep inside is, as in `["auth", "roles"]`; as deep as is written.
     pub(crate) fn place_in(&self, keys: &[&str]) -> Option<Place> {
         let mut at = self.reader.span()?;
-        let mut path = self.reader.path.to_string();
+        let mut path = match self.reader.path {
+            Path::Root => String::new(),
+            path => path.to_string(),
+        };
         let mut layers = match self.reader.aim {
             Aim::Decode { node, under } => [Some(node), under],
             Aim::Describe(_) => return None,

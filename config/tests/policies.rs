@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use config::rules::{FailedWhen, LockoutKey, OriginPattern, RateKey, TenantRule};
+use config::rules::{DedupeMode, FailedWhen, LockoutKey, OriginPattern, RateKey, TenantRule};
 use config::{
     Action, CredentialPlace, Environment, JwtKey, Loaded, RuleName, StateBackend, TenantSource, load_text,
 };
@@ -63,6 +63,9 @@ fn wecard_means_what_it_says() {
     let tenants = config.tenants.as_ref().unwrap();
     assert_eq!(tenants.resolve[2], TenantSource::SubdomainOf("card.example.com".into()));
     assert!(tenants.directory[2].suspended);
+    let [pro, free] = [0, 1].map(|at: usize| tenants.directory[at].plan.as_ref().unwrap());
+    assert_eq!((pro.storage, free.storage), (Some(10 << 30), Some(100 << 20)));
+    assert_eq!((pro.limit("video", 1), free.limit("video", 1)), (Some(1), None));
     let routes = &config.sites[0].routes;
     let lockout = routes[1].lockout.as_ref().unwrap();
     assert_eq!(lockout.key, [LockoutKey::Ip, LockoutKey::Json("username".into())]);
@@ -71,13 +74,15 @@ fn wecard_means_what_it_says() {
     assert!(routes[2].audit);
     assert_eq!(routes[3].limits.rate[0].by, [RateKey::Tenant]);
     assert_eq!(routes[3].limits.body, Some(110 << 20));
-    assert_eq!(routes[3].upload.as_ref().unwrap().classes[1].name, "video");
+    let upload = routes[3].upload.as_ref().unwrap();
+    assert_eq!(upload.classes[1].name, "video");
+    assert!(upload.quota && upload.dedupe.is_some_and(|dedupe| dedupe.mode == DedupeMode::Reject));
     assert_eq!(routes[4].tenant, TenantRule::Required { must_equal_path: Some("tenant".into()) });
     assert_eq!(routes[6].response_headers.set.len(), 2);
     assert_eq!(
         warnings(&loaded),
         [
-            "wecard.yaml:75:9: sites[0].routes[3]: GET, PUT, PATCH, DELETE of \"/api/v1/assets\" fall to \"/api/*\" at line 98, which asks less; if that is not meant, add a route for them or take \"methods\" away"
+            "wecard.yaml:78:9: sites[0].routes[3]: GET, PUT, PATCH, DELETE of \"/api/v1/assets\" fall to \"/api/*\" at line 103, which asks less; if that is not meant, add a route for them or take \"methods\" away"
         ]
     );
 }

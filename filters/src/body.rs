@@ -54,6 +54,7 @@ mod tests {
         let mut request = RequestHeader::build("POST", b"/", None).unwrap();
         request.insert_header("Content-Length", length).unwrap();
         let facts = Facts {
+            request_id: "r-1",
             now: SystemTime::UNIX_EPOCH,
             client: [127, 0, 0, 1].into(),
             method: &Method::POST,

@@ -16,7 +16,7 @@ use crate::lockout::Lockout;
 use crate::pipeline::Stores;
 use crate::rate::RateLimit;
 use crate::state;
-use crate::upload::UploadRules;
+use crate::upload::{Bookkeeping, UploadRules};
 use crate::websocket::OriginRule;
 
 /// The filters of a route, each enforced or only observed.
@@ -43,6 +43,7 @@ impl Chain {
             limits,
             lockout,
             upload,
+            release: _,
             websocket,
             allow_ips,
             deny_ips,
@@ -83,7 +84,10 @@ impl Chain {
             )));
         }
         if let Some(upload) = upload {
-            add(Box::new(UploadRules::build(upload, Arc::clone(&stores.scanner), stores.scan_policy)));
+            let observed = observe.contains(&RuleName::Upload);
+            let books = Bookkeeping::build(&scope, upload, stores, observed);
+            let scanner = Arc::clone(&stores.scanner);
+            add(Box::new(UploadRules::build(upload, scanner, stores.scan_policy, books)));
         }
         Self { links }
     }

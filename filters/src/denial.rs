@@ -36,7 +36,7 @@ pub struct Extra {
 }
 
 /// One entry of `errors`.
-#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, Serialize, PartialEq, Eq)]
 pub struct FieldProblem {
     /// The form field, or the path in a JSON body.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +49,15 @@ pub struct FieldProblem {
     /// The limit that was passed, in bytes or pieces.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Bytes of it that are used already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
+    /// Whose limit it is: the tenant's plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// The request by which the same file came first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicate_of: Option<String>,
 }
 
 impl Denial {
@@ -121,7 +130,9 @@ pub enum Reason {
     RouteNotFound,
     BodyTooLarge,
     UploadMalformed,
+    UploadDuplicate,
     UploadTooLarge,
+    UploadQuotaExceeded,
     UploadTooManyFiles,
     UploadExtensionDenied,
     UploadTypeMismatch,
@@ -157,7 +168,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Reason; 34] = [
+    pub const ALL: [Reason; 36] = [
         Reason::RequestMalformed,
         Reason::RequestHeadTooLarge,
         Reason::RequestUriTooLong,
@@ -177,7 +188,9 @@ impl Reason {
         Reason::RouteNotFound,
         Reason::BodyTooLarge,
         Reason::UploadMalformed,
+        Reason::UploadDuplicate,
         Reason::UploadTooLarge,
+        Reason::UploadQuotaExceeded,
         Reason::UploadTooManyFiles,
         Reason::UploadExtensionDenied,
         Reason::UploadTypeMismatch,
@@ -359,6 +372,14 @@ impl Reason {
                 "The upload is malformed.",
                 "上传内容格式错误。"
             ),
+            Reason::UploadDuplicate => row!(
+                "upload.duplicate",
+                409,
+                40901,
+                "Duplicate File",
+                "A file was uploaded before.",
+                "文件已上传过。"
+            ),
             Reason::UploadTooLarge => row!(
                 "upload.too_large",
                 413,
@@ -366,6 +387,14 @@ impl Reason {
                 "File Too Large",
                 "A file is larger than allowed.",
                 "文件大小超出限制。"
+            ),
+            Reason::UploadQuotaExceeded => row!(
+                "upload.quota_exceeded",
+                413,
+                41303,
+                "Storage Full",
+                "There is not enough storage left for the upload.",
+                "存储空间不足。"
             ),
             Reason::UploadTooManyFiles => row!(
                 "upload.too_many_files",

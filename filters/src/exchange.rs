@@ -112,6 +112,7 @@ impl Exchange {
     /// What rules may look at.
     pub fn facts<'a>(&'a self, method: &'a Method, route: &'a str) -> Facts<'a> {
         Facts {
+            request_id: &self.request_id,
             now: self.now,
             client: self.client,
             method,

@@ -311,8 +311,10 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let named = self.pipeline.name_tenant(route, request, exchange);
-        let id = exchange.tenant.as_ref().map(|tenant| tenant.id.as_str());
-        let found = facts([("id", json!(id)), ("sources", words)]);
+        let tenant = exchange.tenant.as_ref();
+        let plan = tenant.and_then(|tenant| tenant.plan.as_ref()).map(|plan| plan.name.as_str());
+        let id = tenant.map(|tenant| tenant.id.as_str());
+        let found = facts([("id", json!(id)), ("plan", json!(plan)), ("sources", words)]);
         self.said("tenant", named, found)
     }
 

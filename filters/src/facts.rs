@@ -9,6 +9,8 @@ use http::Method;
 /// What a rule may look at. Every field was established by the spine of the journey, in this order.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
+    /// The request's own name.
+    pub request_id: &'a str,
     /// When the request was read.
     pub now: SystemTime,
     /// The client's address, as far as proxies in front are trusted.

@@ -9,7 +9,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::denial::Denial;
 use crate::facts::Facts;
-use crate::lockout::Attempt;
+use crate::pending::Pending;
 
 /// One rule a request must pass. It decides; it never responds, logs, counts or waits on its own.
 pub trait Filter: Send + Sync {
@@ -94,8 +94,8 @@ pub struct Findings {
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
     /// The files of an upload.
     pub files: Vec<FileReport>,
-    /// The attempt to settle when the upstream has answered.
-    pub lockout: Option<Attempt>,
+    /// What is settled by the upstream's answer.
+    pub pending: Pending,
 }
 
 impl Findings {
@@ -103,7 +103,7 @@ impl Findings {
     pub fn add(&mut self, other: Findings) {
         self.request_headers.extend(other.request_headers);
         self.files.extend(other.files);
-        self.lockout = other.lockout.or(self.lockout.take());
+        self.pending.add(other.pending);
     }
 }
 
@@ -127,4 +127,7 @@ pub struct FileReport {
     pub scan: &'static str,
     /// `clamav`, `builtin` or `none`.
     pub engine: &'static str,
+    /// The request by which the same file came first, where somebody asks for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duplicate_of: Option<String>,
 }

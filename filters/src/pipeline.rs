@@ -19,9 +19,9 @@ use crate::lockout::LockoutTable;
 use crate::rate::RateTables;
 use crate::redirect::{Filling, Template};
 use crate::router::Router;
-use crate::state::{Clock, LockoutStore, RateStore, Shared, SystemClock};
+use crate::state::{Books, Clock, Fingerprints, LockoutStore, Quotas, RateStore, Shared, SystemClock};
 use crate::tenant::Directory;
-use crate::upload::{Builtin, ScanPolicy, Scanner};
+use crate::upload::{Builtin, Ledger, Release, ScanPolicy, Scanner, SeenFiles};
 use crate::websocket::offer::Offer;
 use crate::{client, framing, headers, host, path, websocket};
 
@@ -35,6 +35,10 @@ pub struct Stores {
     pub lockouts: Arc<LockoutTable>,
     /// Those shared with other gateways.
     pub shared_lockouts: Option<Shared<dyn LockoutStore>>,
+    /// The storage of tenants.
+    pub quotas: Books<dyn Quotas>,
+    /// Files that were stored.
+    pub fingerprints: Books<dyn Fingerprints>,
     /// Published keys.
     pub key_sets: Arc<KeySets>,
     /// Who scans files.
@@ -52,8 +56,10 @@ impl Stores {
         Self {
             rates: RateTables::new(Arc::clone(&clock)),
             shared_rates: None,
-            lockouts: LockoutTable::new(clock),
+            lockouts: LockoutTable::new(Arc::clone(&clock)),
             shared_lockouts: None,
+            quotas: Books { local: Ledger::new(), shared: None },
+            fingerprints: Books { local: SeenFiles::new(clock), shared: None },
             key_sets: Arc::default(),
             scanner: Arc::new(Builtin::default()),
             scan_policy,
@@ -84,6 +90,7 @@ pub struct Route {
     pub chain: Chain,
     redirect: Option<Template>,
     marker: Option<String>,
+    quotas: Books<dyn Quotas>,
 }
 
 impl Route {
@@ -99,6 +106,12 @@ impl Route {
             Action::Upstream { name, by_tenant: true } => tenant?.upstreams.get(name).map(String::as_str),
             _ => None,
         }
+    }
+
+    /// What its answer to a request of this tenant may say of storage that is no longer used.
+    pub fn release(&self, tenant: Option<&Tenant>) -> Option<Release> {
+        let header = self.settings.release.clone()?;
+        Some(Release::new(header, tenant.map(|tenant| tenant.id.as_str()), self.quotas.clone()))
     }
 
     /// What a WebSocket handshake offers, when the route takes one and this is one. The credential is cut out of it.
@@ -140,6 +153,7 @@ impl Pipeline {
                     pattern: settings.path.text.as_str().into(),
                     chain: Chain::build(&site.hosts, settings, stores),
                     marker: marker(settings, config),
+                    quotas: stores.quotas.clone(),
                     settings: settings.clone(),
                     redirect,
                 });

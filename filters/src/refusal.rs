@@ -274,7 +274,7 @@ mod tests {
             field: Some("file".into()),
             filename: Some("<b>&\"a.png".into()),
             code: "upload.infected",
-            limit: None,
+            ..FieldProblem::default()
         })
     }
 

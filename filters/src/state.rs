@@ -96,6 +96,49 @@ impl<S: ?Sized> Clone for Shared<S> {
     }
 }
 
+/// What is kept in this process, and what several gateways share.
+pub struct Books<S: ?Sized> {
+    /// Serves when nothing is shared, and while that is away and the policy says `local`.
+    pub local: Arc<S>,
+    /// Shared with other gateways.
+    pub shared: Option<Shared<S>>,
+}
+
+impl<S: ?Sized> Clone for Books<S> {
+    fn clone(&self) -> Self {
+        Self { local: self.local.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<S: ?Sized> Books<S> {
+    /// Asks whoever is to be asked by the policy; gives the answer, and whose it is. `None` when the shared store is
+    /// away and requests pass uncounted.
+    pub(crate) async fn ask<T>(
+        &self,
+        operation: &'static str,
+        question: impl Fn(&S) -> BoxFuture<'static, Result<T, StateAway>>,
+    ) -> Result<Option<(T, Arc<S>)>, Denial> {
+        if let Some(shared) = &self.shared {
+            match question(&shared.store).await {
+                Ok(answer) => return Ok(Some((answer, shared.store.clone()))),
+                Err(StateAway) => match shared.away.met(operation) {
+                    OnStateFailure::Local => {}
+                    OnStateFailure::Deny => return Err(unavailable(operation)),
+                    OnStateFailure::Allow => return Ok(None),
+                },
+            }
+        }
+        let answer = question(&self.local).await.map_err(|StateAway| unavailable(operation))?;
+        Ok(Some((answer, self.local.clone())))
+    }
+
+    /// What to do about a message that `store` did not take: the local store to tell instead, when the policy says so.
+    pub(crate) fn instead(&self, operation: &'static str) -> Option<&Arc<S>> {
+        let policy = self.shared.as_ref()?.away.met(operation);
+        (policy == OnStateFailure::Local).then_some(&self.local)
+    }
+}
+
 /// The refusal for a shared store that is away under `on_failure: deny`.
 pub(crate) fn unavailable(operation: &'static str) -> Denial {
     Denial::new(Reason::StateUnavailable, operation).retry_after(Duration::from_secs(1))
@@ -243,6 +286,76 @@ pub trait LockoutStore: Send + Sync {
 /// The name of a lock: the first half of its key, in hexadecimal.
 pub fn lock_id(key: &[u8; 16]) -> String {
     hex::encode(&key[..8])
+}
+
+/// What a tenant has stored, and what uploads under way may add to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Bytes of files that an app has taken.
+    pub used: u64,
+    /// Bytes of files that are on their way to one.
+    pub reserved: u64,
+}
+
+/// So much of one tenant's storage.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Space {
+    /// The tenant's id.
+    pub tenant: Arc<str>,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// Whether space is reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Yes; it is to be settled under this number.
+    Reserved(u64),
+    /// There is not so much left.
+    Exceeded(Usage),
+}
+
+/// A reservation is forgotten after this long, unless the gateway that made it says that it still stands; it says so
+/// three times in this. So long is space kept that was reserved by a gateway that died.
+pub const SPACE_KEPT: Duration = Duration::from_secs(30);
+
+/// The storage of tenants.
+pub trait Quotas: Send + Sync {
+    /// Reserves space, unless used and reserved bytes would then be more than `limit`; in one step that no other
+    /// upload comes between.
+    fn reserve(&self, space: &Space, limit: Option<u64>) -> BoxFuture<'static, Result<Grant, StateAway>>;
+
+    /// Ends a reservation: the space is used, when it is `kept`, else free. The work is begun by the call: dropping the
+    /// future does not undo it.
+    fn settle(&self, space: &Space, number: u64, kept: bool) -> BoxFuture<'static, Result<(), StateAway>>;
+
+    /// Frees space that was used; never more than is. The work is begun by the call.
+    fn free(&self, space: &Space) -> BoxFuture<'static, Result<(), StateAway>>;
+
+    /// What a tenant has stored.
+    fn usage(&self, tenant: &str) -> BoxFuture<'static, Result<Usage, StateAway>>;
+
+    /// Says what a tenant has stored, by the app's own count. Gives what was known before.
+    fn set(&self, tenant: &str, used: u64) -> BoxFuture<'static, Result<Usage, StateAway>>;
+}
+
+/// A file that was stored, as one tenant, or one route without tenants, is known to have stored it: a hash of whose it
+/// is and of what is in it. The same on every gateway with the same policy.
+pub type Fingerprint = [u8; 16];
+
+/// Files that were stored.
+pub trait Fingerprints: Send + Sync {
+    /// Under which request each file was stored first; in the order of `files`.
+    fn find(&self, files: &[Fingerprint]) -> BoxFuture<'static, Result<Vec<Option<String>>, StateAway>>;
+
+    /// Remembers that files were stored by a request. One that is remembered already stays as it is. The work is begun
+    /// by the call.
+    fn remember(
+        &self,
+        files: &[Fingerprint],
+        request_id: &str,
+        lifetime: Duration,
+    ) -> BoxFuture<'static, Result<(), StateAway>>;
 }
 
 /// A clock that goes only when told to, for tests.

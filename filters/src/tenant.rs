@@ -235,7 +235,13 @@ mod tests {
     const REQUIRED: TenantRule = TenantRule::Required { must_equal_path: None };
 
     fn tenant(id: &str, name: &str) -> Tenant {
-        Tenant { id: id.into(), name: name.into(), suspended: name == "gone", upstreams: BTreeMap::new() }
+        Tenant {
+            id: id.into(),
+            name: name.into(),
+            suspended: name == "gone",
+            plan: None,
+            upstreams: BTreeMap::new(),
+        }
     }
 
     fn directory(resolve: Vec<TenantSource>) -> Directory {

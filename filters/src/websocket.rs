@@ -206,6 +206,7 @@ mod tests {
 
     fn judged(rule: &OriginRule, mut request: RequestHeader) -> Option<Reason> {
         let facts = Facts {
+            request_id: "r-1",
             now: SystemTime::UNIX_EPOCH,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             method: &Method::GET,

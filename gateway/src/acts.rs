@@ -27,6 +27,16 @@ impl Reporter {
         self.note(|| Event::of("admin", "unlocked", Actor::default()).text("lockout", id));
     }
 
+    /// The operator set what a tenant has stored.
+    pub fn usage_set(&self, tenant: &str, before: u64, after: u64) {
+        self.note(|| {
+            let actor = Actor { tenant: Some(tenant), ..Actor::default() };
+            Event::of("admin", "usage_set", actor)
+                .text("before", &before.to_string())
+                .text("after", &after.to_string())
+        });
+    }
+
     fn note<'a>(&self, event: impl FnOnce() -> Event<'a>) {
         if let Some(audit) = self.audit() {
             audit.append(event());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use filters::state::Usage;
 use http::{Method, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
@@ -23,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Bytes of head or body an admin request may have.
 const LARGEST: usize = 16 * 1024;
+
+/// Bytes that a tenant can be said to have stored: what Redis still counts exactly.
+const MOST_USED: u64 = 1 << 53;
 
 /// What the control thread does for admin calls that change something.
 pub type Acts = mpsc::Sender<reload::Request>;
@@ -140,7 +144,7 @@ fn is_allowed(session: &ServerSession, shared: &Shared) -> bool {
         .is_some_and(|given| given.ct_eq(token.expose()).into())
 }
 
-async fn answer(session: &ServerSession, _body: &[u8], shared: &Arc<Shared>, acts: &Acts) -> Answer {
+async fn answer(session: &ServerSession, body: &[u8], shared: &Arc<Shared>, acts: &Acts) -> Answer {
     let head = session.req_header();
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     match head.uri.path() {
@@ -164,6 +168,10 @@ async fn answer(session: &ServerSession, _body: &[u8], shared: &Arc<Shared>, act
             unlock(shared, &path["/lockouts/".len()..]).await
         }
         path if path.starts_with("/lockouts/") => Answer::not_allowed("DELETE"),
+        path if path.starts_with("/tenants/") && path.ends_with("/usage") => {
+            let tenant = &path["/tenants/".len()..].trim_end_matches("/usage");
+            usage(shared, &head.method, tenant, body).await
+        }
         "/" | "/healthz" | "/readyz" | "/metrics" | "/policy" | "/lockouts" => {
             Answer::not_allowed("GET, HEAD")
         }
@@ -229,6 +237,52 @@ async fn unlock(shared: &Shared, id: &str) -> Answer {
         Ok(false) => Answer::json(404, &json!({ "error": "there is no such lockout" })),
         Err(_) => Answer::json(503, &json!({ "error": "the shared state is away" })),
     }
+}
+
+/// What a tenant has stored; POST sets it to the app's own count.
+async fn usage(shared: &Shared, method: &Method, written: &str, body: &[u8]) -> Answer {
+    let snapshot = shared.snapshot();
+    let id = filters::path::decode(written);
+    let mut tenants = snapshot.config.tenants.iter().flat_map(|tenants| &tenants.directory);
+    let Some(tenant) = tenants.find(|tenant| tenant.id == id) else {
+        return Answer::json(404, &json!({ "error": "there is no such tenant" }));
+    };
+    let usage = match *method {
+        Method::GET | Method::HEAD => shared.stores.usage(&tenant.id).await,
+        Method::POST => {
+            let Some(used) = used_bytes(body) else {
+                let error = format!("the body must be {{\"used_bytes\": N}}, N from 0 to {MOST_USED}");
+                return Answer::json(400, &json!({ "error": error }));
+            };
+            let before = shared.stores.set_usage(&tenant.id, used).await;
+            if let Ok(before) = before {
+                snapshot.reporter.usage_set(&tenant.id, before.used, used);
+            }
+            before.map(|before| Usage { used, ..before })
+        }
+        _ => return Answer::not_allowed("GET, HEAD, POST"),
+    };
+    let plan = tenant.plan.as_ref();
+    match usage {
+        Ok(usage) => Answer::json(
+            200,
+            &json!({
+                "tenant": tenant.id,
+                "plan": plan.map(|plan| &plan.name),
+                "limit_bytes": plan.and_then(|plan| plan.storage),
+                "used_bytes": usage.used,
+                "reserved_bytes": usage.reserved,
+            }),
+        ),
+        Err(_) => Answer::json(503, &json!({ "error": "the shared state is away" })),
+    }
+}
+
+/// What a POST says, when it is one object with one member.
+fn used_bytes(body: &[u8]) -> Option<u64> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let used = value.as_object().filter(|members| members.len() == 1)?.get("used_bytes")?.as_u64()?;
+    (used <= MOST_USED).then_some(used)
 }
 
 /// A page for people: what runs, what is up, where to look.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use config::UpstreamTimeouts;
 use filters::body::declared_length;
 use filters::lockout::Attempt;
-use filters::{Denial, Reason, WholeBody};
+use filters::{Denial, Pending, Reason, WholeBody};
 use http::{Method, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::client::HttpSession as Client;
@@ -96,9 +96,10 @@ impl Forward<'_> {
         &self,
         session: &mut ServerSession,
         body: &mut Outgoing,
-        attempt: Option<Attempt>,
+        pending: Pending,
         edit: &mut (dyn FnMut(&mut ResponseHeader) + Send),
     ) -> Result<Answer, Failure> {
+        let watched = !pending.must_hear();
         let mut tried = 0;
         let mut fresh = false;
         loop {
@@ -114,7 +115,7 @@ impl Forward<'_> {
             };
             let hold = wire.hold();
             let mut client = Box::new(Client::new(wire));
-            match self.ask(session, &mut client, &hold, head, body).await {
+            match self.ask(session, &mut client, &hold, head, body, watched).await {
                 Ok(()) => {}
                 Err(Ask::Stale) if reused => {
                     fresh = true;
@@ -132,7 +133,7 @@ impl Forward<'_> {
                 failed_login: None,
                 end: End::Whole,
             };
-            answer.end = self.answer(session, client, body, attempt, edit, &mut answer).await?;
+            answer.end = self.answer(session, client, body, pending, edit, &mut answer).await?;
             return Ok(answer);
         }
     }
@@ -156,7 +157,8 @@ impl Forward<'_> {
         }
     }
 
-    /// Sends head and body, and reads the answer's head. An app may answer before it has read the body.
+    /// Sends head and body, and reads the answer's head. An app may answer before it has read the body. When the client
+    /// is `watched`, its going away ends it.
     async fn ask(
         &self,
         session: &mut ServerSession,
@@ -164,6 +166,7 @@ impl Forward<'_> {
         hold: &Hold,
         head: Box<RequestHeader>,
         body: &mut Outgoing,
+        watched: bool,
     ) -> Result<(), Ask> {
         client.write_timeout = Some(self.timeouts.send);
         let repeatable = matches!(body, Outgoing::Empty | Outgoing::Whole(_)) && is_idempotent(&head.method);
@@ -195,7 +198,7 @@ impl Forward<'_> {
                         return Err(Ask::Failed(Failure::Denied(denial)));
                     }
                 },
-                next = next_from_client(session, body, sending) => {
+                next = next_from_client(session, body, sending), if sending || watched => {
                     sending = pass_on(client, next.map_err(|cut| Ask::Failed(cut.into()))?).await;
                 }
             }
@@ -212,13 +215,13 @@ impl Forward<'_> {
         Ok(Box::new(head))
     }
 
-    /// Passes the answer on, once whoever counts failures has been told.
+    /// Passes the answer on, once everybody who waits for it has been told.
     async fn answer(
         &self,
         session: &mut ServerSession,
         mut client: Box<Client>,
         body: &mut Outgoing,
-        attempt: Option<Attempt>,
+        mut pending: Pending,
         edit: &mut (dyn FnMut(&mut ResponseHeader) + Send),
         answer: &mut Answer,
     ) -> Result<End, Failure> {
@@ -234,7 +237,10 @@ impl Forward<'_> {
             edit(&mut head);
             return Ok(End::Upgraded(client, head));
         }
-        let attempt = match attempt {
+        if let Err(fault) = pending.settle(&mut head).await {
+            log::warn!("upstream {}: {fault}", self.upstream.name);
+        }
+        let attempt = match pending.attempt {
             Some(mut attempt) => {
                 attempt.head(head.status);
                 if attempt.wants_body() {

@@ -384,6 +384,7 @@ mod tests {
             sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
             scan: "clean",
             engine: "clamav",
+            duplicate_of: None,
         };
         place.reporter.finish(&Record {
             refusal: Some(refusal),

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use config::Action;
 use filters::body::declared_length;
 use filters::exchange::{Arrival, Exchange};
-use filters::lockout::Attempt;
 use filters::pipeline::Route;
-use filters::{Denial, FileReport, Findings, Reason};
+use filters::{Denial, FileReport, Findings, Pending, Reason};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v1::client::HttpSession as App;
@@ -152,7 +151,8 @@ impl Journey<'_> {
         arrival: &Arrival<'_>,
     ) -> Result<Step, Failure> {
         let snapshot = self.snapshot;
-        let (mut body, attempt) = self.body(session, route).await?;
+        let (mut body, mut pending) = self.body(session, route).await?;
+        pending.release = route.release(self.exchange.tenant.as_deref());
         let target =
             self.exchange.route.and_then(|at| snapshot.upstream(at, self.exchange.tenant.as_deref()));
         let Some(target) = target else {
@@ -172,7 +172,7 @@ impl Journey<'_> {
         };
         let method = session.req_header().method.clone();
         let mut edit = |head: &mut ResponseHeader| snapshot.pipeline.respond(head, route, exchange, &method);
-        let answer = forward.run(session, &mut body, attempt, &mut edit).await?;
+        let answer = forward.run(session, &mut body, pending, &mut edit).await?;
         drop(body);
         self.trail.status = answer.status;
         self.trail.failed_login = answer.failed_login;
@@ -198,14 +198,14 @@ impl Journey<'_> {
         &mut self,
         session: &mut ServerSession,
         route: &Route,
-    ) -> Result<(Outgoing, Option<Attempt>), Failure> {
+    ) -> Result<(Outgoing, Pending), Failure> {
         let pipeline = &self.snapshot.pipeline;
         let mut inspection =
             pipeline.inspection(session.req_header(), route, self.exchange).map_err(Failure::Denied)?;
         let empty = session.is_body_empty() || self.exchange.socket.is_some();
         let version = session.req_header().version;
         if inspection.is_empty() && empty {
-            return Ok((Outgoing::Empty, None));
+            return Ok((Outgoing::Empty, Pending::default()));
         }
         let server = &self.snapshot.config.server;
         let pace = Pace { min_rate: server.min_body_rate, patience: server.timeouts.body };
@@ -218,7 +218,7 @@ impl Journey<'_> {
             session.set_keepalive(keepalive);
         }
         if inspection.is_empty() && declared_length(session.req_header()).is_some() {
-            return Ok((Outgoing::Stream(intake), None));
+            return Ok((Outgoing::Stream(intake), Pending::default()));
         }
         let mut whole = self.snapshot.spool.body();
         while let Some(bytes) = if empty { None } else { intake.next(session).await? } {
@@ -230,11 +230,11 @@ impl Journey<'_> {
             found = inspection.finish(&whole, self.exchange) => found.map_err(Failure::Denied)?,
             _ = session.read_body_or_idle(true) => return Err(Failure::Gone),
         };
-        let Findings { request_headers, files, lockout } = found;
+        let Findings { request_headers, files, pending } = found;
         self.exchange.request_headers = request_headers;
         self.trail.files = files;
         let body = if empty { Outgoing::Empty } else { Outgoing::Whole(whole) };
-        Ok((body, lockout))
+        Ok((body, pending))
     }
 
     async fn respond(

@@ -1,4 +1,5 @@
-//! What rules share and what outlives a policy: counters, lockouts, keys, the connection to Redis, the scanner.
+//! What rules share and what outlives a policy: counters, lockouts, the books of uploads, keys, the connection to Redis,
+//! the scanner.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -9,8 +10,13 @@ use filters::jwks::KeySets;
 use filters::lockout::LockoutTable;
 use filters::pipeline::Stores;
 use filters::rate::RateTables;
-use filters::state::{self, Clock, Locked, LockoutStore, RateStore, StateAway, SystemClock, WhenAway};
-use filters::upload::{Builtin, FileToScan, MemberScan, ScanFailure, ScanPolicy, Scanned, Scanner};
+use filters::state::{
+    self, Books, Clock, Fingerprints, Locked, LockoutStore, Quotas, RateStore, StateAway, SystemClock, Usage,
+    WhenAway,
+};
+use filters::upload::{
+    Builtin, FileToScan, Ledger, MemberScan, ScanFailure, ScanPolicy, Scanned, Scanner, SeenFiles,
+};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
@@ -30,6 +36,8 @@ pub struct SharedStores {
     control: Handle,
     rates: Arc<RateTables>,
     lockouts: Arc<LockoutTable>,
+    ledger: Arc<Ledger>,
+    files: Arc<SeenFiles>,
     key_sets: Arc<KeySets>,
     fetcher: OnceLock<Fetcher>,
     redis: Mutex<Option<Connected>>,
@@ -49,7 +57,9 @@ impl SharedStores {
         Self {
             control,
             rates: RateTables::new(Arc::clone(&clock)),
-            lockouts: LockoutTable::new(clock),
+            lockouts: LockoutTable::new(Arc::clone(&clock)),
+            ledger: Ledger::new(),
+            files: SeenFiles::new(clock),
             key_sets: Arc::default(),
             fetcher: OnceLock::new(),
             redis: Mutex::default(),
@@ -68,8 +78,16 @@ impl SharedStores {
             let store: Arc<dyn RateStore> = Arc::new(redis);
             state::Shared { store, away: away() }
         });
-        let lockouts = redis.map(|redis| {
+        let lockouts = redis.clone().map(|redis| {
             let store: Arc<dyn LockoutStore> = Arc::new(redis);
+            state::Shared { store, away: away() }
+        });
+        let quotas = redis.clone().map(|redis| {
+            let store: Arc<dyn Quotas> = Arc::new(redis);
+            state::Shared { store, away: away() }
+        });
+        let fingerprints = redis.map(|redis| {
+            let store: Arc<dyn Fingerprints> = Arc::new(redis);
             state::Shared { store, away: away() }
         });
         Ok(Stores {
@@ -77,6 +95,8 @@ impl SharedStores {
             shared_rates: rates,
             lockouts: Arc::clone(&self.lockouts),
             shared_lockouts: lockouts,
+            quotas: Books { local: Arc::clone(&self.ledger) as _, shared: quotas },
+            fingerprints: Books { local: Arc::clone(&self.files) as _, shared: fingerprints },
             key_sets: Arc::clone(&self.key_sets),
             scanner: self.scanner(config, metrics),
             scan_policy: ScanPolicy::from(&config.scanner),
@@ -144,6 +164,7 @@ impl SharedStores {
             turn.tick().await;
             self.rates.sweep();
             self.lockouts.sweep();
+            self.files.sweep();
         }
     }
 
@@ -166,6 +187,28 @@ impl SharedStores {
     /// Ends a lockout; false when there is none of this name.
     pub fn unlock(&self, id: &str) -> impl Future<Output = Result<bool, StateAway>> + use<> {
         self.lockout_store().remove(id)
+    }
+
+    /// What a tenant has stored.
+    pub fn usage(&self, tenant: &str) -> impl Future<Output = Result<Usage, StateAway>> + use<> {
+        self.quota_store().usage(tenant)
+    }
+
+    /// Sets what a tenant has stored; gives what was known before.
+    pub fn set_usage(
+        &self,
+        tenant: &str,
+        used: u64,
+    ) -> impl Future<Output = Result<Usage, StateAway>> + use<> {
+        self.quota_store().set(tenant, used)
+    }
+
+    fn quota_store(&self) -> Arc<dyn Quotas> {
+        let current = self.redis.lock().unwrap_or_else(PoisonError::into_inner);
+        match current.as_ref() {
+            Some(connected) => Arc::new(connected.redis.clone()),
+            None => Arc::clone(&self.ledger) as Arc<dyn Quotas>,
+        }
     }
 
     fn lockout_store(&self) -> Arc<dyn LockoutStore> {

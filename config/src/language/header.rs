@@ -24,13 +24,11 @@ const FRAMING: [&str; 8] = [
 pub(super) fn headers(r: &Reader<'_>, request: bool) -> Option<Headers> {
     let t = r.table()?;
     let name = |r: &Reader<'_>, name: &HeaderName| {
-        // An app may take an underscore for a hyphen.
-        let alike = name.as_str().replace('_', "-");
-        if FRAMING.contains(&alike.as_str()) || (request && GATEWAY_FIELDS.contains(&alike.as_str())) {
-            r.problem(format!("only the gateway sets {}", quote(name.as_str())), "take it away");
-            return false;
+        let gateways = request && GATEWAY_FIELDS.contains(&name.as_str().replace('_', "-").as_str());
+        if gateways {
+            report(r, name);
         }
-        true
+        !gateways && is_free(r, name)
     };
     let pairs = |r: &Reader<'_>| -> Option<Vec<(HeaderName, HeaderValue)>> {
         let pairs = r.names(|key, r| {
@@ -64,4 +62,17 @@ pub(super) fn headers(r: &Reader<'_>, request: bool) -> Option<Headers> {
         })
     });
     Some(Headers { set: set?, add: add?, remove: remove? })
+}
+
+/// Whether a header says nothing of the message on its way. An app may take an underscore for a hyphen.
+pub(super) fn is_free(r: &Reader<'_>, name: &HeaderName) -> bool {
+    let free = !FRAMING.contains(&name.as_str().replace('_', "-").as_str());
+    if !free {
+        report(r, name);
+    }
+    free
+}
+
+fn report(r: &Reader<'_>, name: &HeaderName) {
+    r.problem(format!("only the gateway sets {}", quote(name.as_str())), "take it away");
 }

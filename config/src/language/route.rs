@@ -1,6 +1,6 @@
 //! One of `routes`, and the `defaults` under them.
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::{action, auth, header, limit, upload};
 use crate::model::{Action, PathPattern, Route, RuleName, Segment, Tail, TenantSource, UpstreamTimeouts};
@@ -19,6 +19,7 @@ struct Rules {
     limits: Limits,
     lockout: Option<Lockout>,
     upload: Option<Upload>,
+    release: Option<HeaderName>,
     websocket: Option<WebSocket>,
     allow_ips: Vec<ipnet::IpNet>,
     deny_ips: Vec<ipnet::IpNet>,
@@ -73,6 +74,7 @@ pub(super) fn route(r: &Reader<'_>) -> Option<Route> {
         limits: rules.limits,
         lockout: rules.lockout,
         upload: rules.upload,
+        release: rules.release,
         websocket: rules.websocket,
         allow_ips: rules.allow_ips,
         deny_ips: rules.deny_ips,
@@ -86,6 +88,7 @@ pub(super) fn route(r: &Reader<'_>) -> Option<Route> {
     route.limits.body = Some(route.limits.body.unwrap_or_else(|| default_body(route.upload.as_ref())));
     check_caller(&t, r, &route);
     check_tenant(&t, r, &route);
+    check_storage(&t, r, &route);
     check_body(&t, &route);
     action::check_redirect(&t, &route.action, &route.path);
     Some(route)
@@ -101,6 +104,7 @@ fn rules(t: &Table<'_>) -> Option<Rules> {
     let lockout = t.optional("lockout", "What is locked after failures.", limit::lockout);
     let upload =
         t.optional("upload", "What is asked of files; without it a body is not looked into.", upload::upload);
+    let release = t.optional("quota", "What the app's answers say of a tenant's storage.", upload::quota);
     let websocket =
         t.optional("websocket", "Lets the route become a WebSocket, and says for whom.", upload::websocket);
     let allow_ips = t.or("allow_ips", "Clients that may ask; all when empty.", "[]", |r| r.list(network));
@@ -128,6 +132,7 @@ fn rules(t: &Table<'_>) -> Option<Rules> {
         limits: limits?,
         lockout: lockout?,
         upload: upload?,
+        release: release?,
         websocket: websocket?,
         allow_ips: allow_ips?,
         deny_ips: deny_ips?,
@@ -238,6 +243,23 @@ fn check_tenant(t: &Table<'_>, r: &Reader<'_>, route: &Route) {
             let what = "the path has no part of this name";
             report(t, r, &["tenant", "must_equal"], what, &remedy);
         }
+    }
+}
+
+/// Storage is a tenant's, and only an app gives it back.
+fn check_storage(t: &Table<'_>, r: &Reader<'_>, route: &Route) {
+    let counted = route.upload.as_ref().is_some_and(|upload| upload.quota);
+    if counted && !matches!(route.tenant, TenantRule::Required { .. }) {
+        let what = "a request without a tenant would not be counted";
+        report(t, r, &["upload", "quota"], what, "write \"tenant: required\", or take this away");
+    }
+    if route.release.is_some() && route.tenant == TenantRule::None {
+        let remedy = "write \"tenant: required\", or take this away";
+        report(t, r, &["quota"], "this route knows no tenant to give space back to", remedy);
+    }
+    if route.release.is_some() && !matches!(route.action, Action::Upstream { .. }) {
+        let what = "there is no app behind this route to say what it no longer stores";
+        report(t, r, &["quota"], what, "add \"upstream: NAME\"");
     }
 }
 

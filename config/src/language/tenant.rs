@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::upstream;
+use super::{plan, upstream};
 use crate::model::{Tenant, TenantSource, Tenants};
 use crate::pattern::domain;
 use crate::problem::quote;
 use crate::read::{Path, Reader, Shape, did_you_mean};
 use crate::scalar::{header_name, token, word, written_line};
-use crate::tree;
+use crate::tree::{self, Content};
 
 pub(super) fn tenants(r: &Reader<'_>) -> Option<Tenants> {
     let t = r.table()?;
@@ -21,6 +22,16 @@ pub(super) fn tenants(r: &Reader<'_>) -> Option<Tenants> {
         "[claim]",
         |r| r.some(source),
     );
+    // Tenants refer to plans. The names count even where the plans are wrong.
+    if let Some(Content::Table(entries)) = t.node("plans").map(|node| &node.content) {
+        let names = entries.iter().map(|entry| (entry.key.clone(), None));
+        r.loading.known.borrow_mut().plans = names.collect();
+    }
+    let plans = t.or("plans", "What tenants may store, by a name of your own.", "{}", plan::plans);
+    if let Some(plans) = &plans {
+        let plans = plans.iter().map(|(name, plan)| (name.clone(), Some(Arc::clone(plan))));
+        r.loading.known.borrow_mut().plans = plans.collect();
+    }
     let directory = t.required("directory", "Every tenant there is.", |r| {
         r.shapes(&[
             (Shape::List, &|r| Some((directory(r)?, None))),
@@ -43,6 +54,7 @@ pub(super) fn tenants(r: &Reader<'_>) -> Option<Tenants> {
     }
     r.loading.known.borrow_mut().tenant_sources = Some(resolve.clone());
     let (directory, file) = directory?;
+    plans?;
     Some(Tenants { resolve, directory, file })
 }
 
@@ -104,13 +116,17 @@ fn directory(r: &Reader<'_>) -> Option<Vec<Tenant>> {
             "active",
             word(&[("active", false), ("suspended", true)]),
         );
+        let plan = t.optional("plan", "Its plan; without one it may store anything.", plan::name);
         let upstreams = t.or(
             "upstreams",
             "Other upstreams for this tenant, by the name of the one they replace.",
             "{}",
             other_upstreams,
         );
-        let (id, name) = (id?, name?);
+        let (id, name, plan) = (id?, name?, plan?);
+        if plan.is_none() && !r.loading.known.borrow().plans.is_empty() {
+            t.warn("plan", "this tenant has no plan, and may store anything", "add \"plan: NAME\"");
+        }
         index.set(index.get() + 1);
         for (key, value) in [("id", Some(&id)), ("name", name.as_ref())] {
             let Some(value) = value else { continue };
@@ -124,6 +140,7 @@ fn directory(r: &Reader<'_>) -> Option<Vec<Tenant>> {
             name: name.unwrap_or_else(|| id.clone()),
             id,
             suspended: suspended?,
+            plan,
             upstreams: upstreams?,
         })
     })

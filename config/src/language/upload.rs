@@ -1,12 +1,19 @@
 //! `upload` and `websocket` of a route.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use http::HeaderName;
+
+use super::header;
 use crate::pattern::origin;
 use crate::problem::quote;
-use crate::read::Reader;
-use crate::rules::{Upload, UploadClass, WebSocket};
+use crate::read::{Reader, Shape};
+use crate::rules::{Dedupe, DedupeMode, Upload, UploadClass, WebSocket};
 use crate::scalar::{boolean, count, line, size_between, time_limit, word, written_line};
+
+/// How long a stored file is remembered where nothing else is written.
+const REMEMBERED: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) fn upload(r: &Reader<'_>) -> Option<Upload> {
     let t = r.table()?;
@@ -29,6 +36,17 @@ pub(super) fn upload(r: &Reader<'_>) -> Option<Upload> {
         "Whether a PDF may have scripts, actions, embedded files, or be encrypted.",
         "deny",
         word(&[("deny", false), ("allow", true)]),
+    );
+    let dedupe = t.or(
+        "dedupe",
+        "What happens to a file that the tenant, or on a route without tenants the route, has stored before.",
+        "off",
+        dedupe,
+    );
+    let quota = t.optional(
+        "quota",
+        "tenant: files count towards the storage of the tenant's plan; not counted when missing.",
+        word(&[("tenant", ())]),
     );
     let classes: Vec<_> = classes?.into_iter().map(|(_, class)| class).collect();
     if classes.is_empty() {
@@ -60,7 +78,49 @@ pub(super) fn upload(r: &Reader<'_>) -> Option<Upload> {
         max_field_size: max_field_size?,
         declared_type: declared_type?,
         pdf_active: pdf_active?,
+        dedupe: dedupe?,
+        quota: quota?.is_some(),
     })
+}
+
+fn dedupe(r: &Reader<'_>) -> Option<Option<Dedupe>> {
+    const MODES: [(&str, DedupeMode); 2] =
+        [("annotate", DedupeMode::Annotate), ("reject", DedupeMode::Reject)];
+    r.shapes(&[
+        (Shape::Text, &|r| {
+            let [annotate, reject] = MODES.map(|(name, mode)| (name, Some(mode)));
+            let mode = word(&[("off", None), annotate, reject])(r)?;
+            Some(mode.map(|mode| Dedupe { mode, remember: REMEMBERED }))
+        }),
+        (Shape::Table, &|r| {
+            let t = r.table()?;
+            let mode = t.required(
+                "mode",
+                "Tell the app under which request the file came first, or refuse with 409 upload.duplicate.",
+                word(&MODES),
+            );
+            let remember = t.or("remember", "How long a stored file is remembered.", "30d", time_limit);
+            Some(Some(Dedupe { mode: mode?, remember: remember? }))
+        }),
+    ])
+}
+
+/// `quota` of a route.
+pub(super) fn quota(r: &Reader<'_>) -> Option<HeaderName> {
+    let t = r.table()?;
+    t.required(
+        "release",
+        "header:NAME, a header of the app's 2xx answers with the bytes that the tenant no longer stores.",
+        |r| {
+            let written = written_line(r)?;
+            let name = written.text.strip_prefix("header:").and_then(|name| name.parse::<HeaderName>().ok());
+            if name.is_none() {
+                let what = format!("{} names no header", written.quoted());
+                r.problem(what, "write it as in header:X-Freed-Bytes");
+            }
+            name.filter(|name| header::is_free(r, name))
+        },
+    )
 }
 
 fn class(name: &str, r: &Reader<'_>) -> Option<UploadClass> {

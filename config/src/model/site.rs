@@ -1,6 +1,6 @@
 //! `sites` and their routes.
 
-use http::{HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 
 use super::upstream::UpstreamTimeouts;
@@ -45,6 +45,8 @@ pub struct Route {
     pub lockout: Option<Lockout>,
     /// What is asked of files.
     pub upload: Option<Upload>,
+    /// The header of a 2xx answer that says how many bytes the tenant no longer stores.
+    pub release: Option<HeaderName>,
     /// Whether the route may become a WebSocket, and for whom.
     pub websocket: Option<WebSocket>,
     /// Clients that may ask; all when empty.

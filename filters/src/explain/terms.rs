@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use config::rules::{Auth, FailedWhen, Lockout, LockoutKey, OriginPattern, Rate, RateKey, Upload};
+use config::rules::{
+    Auth, DedupeMode, FailedWhen, Lockout, LockoutKey, OriginPattern, Rate, RateKey, Upload,
+};
 use config::{CredentialPlace, Route, RuleName, TenantSource};
 use serde_json::{Map, Value, json};
 
@@ -57,6 +59,8 @@ pub(super) fn of(rule: RuleName, route: &Route) -> Facts {
                     max_field_size,
                     declared_type,
                     pdf_active,
+                    dedupe,
+                    quota,
                 } = upload;
                 tell("fields", fields.clone());
                 tell("files", vec![format!("at most {max_files}")]);
@@ -74,10 +78,19 @@ pub(super) fn of(rule: RuleName, route: &Route) -> Facts {
                 tell("pdf_active", vec![active.to_owned()]);
                 facts.insert("scan".to_owned(), json!(scan));
                 facts.insert("raw".to_owned(), json!(raw));
+                facts.insert("dedupe".to_owned(), json!(dedupe.map(|dedupe| mode(dedupe.mode))));
+                facts.insert("quota".to_owned(), json!(quota));
             }
         }
     }
     facts
+}
+
+fn mode(mode: DedupeMode) -> &'static str {
+    match mode {
+        DedupeMode::Annotate => "annotate",
+        DedupeMode::Reject => "reject",
+    }
 }
 
 /// `60/min by ip, burst 20`

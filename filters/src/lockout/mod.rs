@@ -27,6 +27,7 @@ use crate::denial::{Denial, Reason};
 use crate::facts::Facts;
 use crate::fields::LOOKED_AT;
 use crate::filter::{BodyInspector, Filter, Findings, Judgement, WholeBody};
+use crate::pending::Pending;
 use crate::state::{Admission, LockSubject, LockTerms, LockoutStore, Shared, unavailable};
 
 pub use attempt::Attempt;
@@ -103,8 +104,9 @@ impl BodyInspector for Inspector {
         Box::pin(async move {
             let body = if self.rule.reads_body() { start_of(body).await? } else { None };
             let subject = key::subject(&self.rule, &self.client, body.as_deref());
-            let lockout = Rule::reserve(&self.rule, subject).await?;
-            Ok(Findings { lockout, ..Findings::default() })
+            let attempt = Rule::reserve(&self.rule, subject).await?;
+            let pending = Pending { attempt, ..Pending::default() };
+            Ok(Findings { pending, ..Findings::default() })
         })
     }
 }

@@ -49,6 +49,7 @@ fn asks(lockout: &Lockout, ip: &str, body: &str) -> Result<Option<Attempt>, Deni
     let mut request = RequestHeader::build("POST", b"/login", None).unwrap();
     request.insert_header("accept-encoding", "gzip").unwrap();
     let facts = Facts {
+        request_id: "r-1",
         now: SystemTime::UNIX_EPOCH,
         client: ip.parse::<IpAddr>().unwrap(),
         method: &Method::POST,
@@ -66,7 +67,7 @@ fn asks(lockout: &Lockout, ip: &str, body: &str) -> Result<Option<Attempt>, Deni
     inspector.chunk(body.as_bytes()).unwrap();
     let body = Body(Bytes::copy_from_slice(body.as_bytes()));
     let findings = inspector.finish(&body).now_or_never().expect("the test's stores answer at once")?;
-    Ok(findings.lockout)
+    Ok(findings.pending.attempt)
 }
 
 /// A whole attempt that the app answers with this status; whether the app was asked.

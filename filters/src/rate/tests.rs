@@ -45,7 +45,8 @@ impl Client {
 
     fn tenant(mut self, id: &str) -> Self {
         let upstreams = Default::default();
-        self.tenant = Some(config::Tenant { id: id.into(), name: id.into(), suspended: false, upstreams });
+        self.tenant =
+            Some(config::Tenant { id: id.into(), name: id.into(), suspended: false, plan: None, upstreams });
         self
     }
 
@@ -60,6 +61,7 @@ impl Client {
             request.append_header(*name, *value).unwrap();
         }
         let facts = Facts {
+            request_id: "r-1",
             now: SystemTime::UNIX_EPOCH,
             client: self.ip.parse::<IpAddr>().unwrap(),
             method: &Method::GET,

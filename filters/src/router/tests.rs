@@ -35,6 +35,7 @@ fn route(methods: &str, path: &str) -> Route {
         tenant: TenantRule::None,
         limits: Limits::default(),
         lockout: None,
+        release: None,
         upload: None,
         websocket: None,
         allow_ips: Vec::new(),

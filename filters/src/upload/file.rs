@@ -39,6 +39,7 @@ impl FileId {
             filename: Some(self.filename.clone()),
             code: reason.code(),
             limit,
+            ..FieldProblem::default()
         })
     }
 }

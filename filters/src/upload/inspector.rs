@@ -24,10 +24,12 @@ use super::file::{CheckedFile, FileCheck, FileId};
 use super::multipart::{Event, Parser};
 use super::part::{PartHead, hex, raw_filename};
 use super::scan::{FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner, Unscanned};
+use super::stored::{Bookkeeping, Owner};
 use super::{malformed, name, package, report};
 use crate::denial::{Denial, FieldProblem, Reason};
 use crate::facts::Facts;
 use crate::filter::{BodyInspector, FileReport, Filter, Findings, WholeBody};
+use crate::pending::Pending;
 
 /// `upload:` of a route. Lets a body pass when every file in it passes every check; a form without files passes.
 pub struct UploadRules(Arc<Rules>);
@@ -46,11 +48,12 @@ struct Rules {
     /// `None` with `scan: false`.
     scanner: Option<Arc<dyn Scanner>>,
     policy: ScanPolicy,
+    books: Bookkeeping,
 }
 
 impl UploadRules {
     /// The rules of one route. `scanner` is not asked when the route does not scan.
-    pub fn build(rules: &Upload, scanner: Arc<dyn Scanner>, policy: ScanPolicy) -> Self {
+    pub fn build(rules: &Upload, scanner: Arc<dyn Scanner>, policy: ScanPolicy, books: Bookkeeping) -> Self {
         let classes = rules.classes.iter().flat_map(|class| {
             class
                 .extensions
@@ -68,6 +71,7 @@ impl UploadRules {
             pdf_active: rules.pdf_active,
             scanner: rules.scan.then_some(scanner),
             policy,
+            books,
         }))
     }
 }
@@ -108,10 +112,12 @@ impl Rules {
         if one(request, &CONTENT_RANGE)?.is_some() {
             return Err(malformed("a part of a body"));
         }
+        let owner = Owner::of(facts);
         let declared = match one(request, &CONTENT_TYPE)?.map(form_type).transpose()? {
             Some(FormType::Form(boundary)) => {
                 let form = Form {
                     rules: self.clone(),
+                    owner,
                     files: Vec::new(),
                     fields: 0,
                     names: Default::default(),
@@ -125,10 +131,11 @@ impl Rules {
         if !self.raw || ![Method::PUT, Method::POST].contains(&request.method) {
             return Err(malformed("a body that is no form"));
         }
-        let file = self.admit(FileId { field: None, filename: raw_name(request, facts)? }, declared, 0)?;
+        let id = FileId { field: None, filename: raw_name(request, facts)? };
+        let file = self.admit(&owner, id, declared, 0)?;
         let length = one(request, &CONTENT_LENGTH)?.and_then(|length| std::str::from_utf8(length).ok());
         file.foresee(length.and_then(|length| length.parse().ok()).unwrap_or(0))?;
-        Ok(Box::new(RawInspector { rules: self.clone(), file }))
+        Ok(Box::new(RawInspector { rules: self.clone(), owner, file }))
     }
 
     /// Whether a request may come without a body, and then needs no checks. A raw upload may not: an empty file has a
@@ -142,23 +149,41 @@ impl Rules {
     }
 
     /// Judges what is known of a file before its first byte.
-    fn admit(&self, id: FileId, declared: Option<String>, start: u64) -> Result<FileCheck, Denial> {
+    fn admit(
+        &self,
+        owner: &Owner,
+        id: FileId,
+        declared: Option<String>,
+        start: u64,
+    ) -> Result<FileCheck, Denial> {
         if let Some(fault) = name::fault(&id.filename) {
             return Err(id.refuse(Reason::UploadFilenameDenied, fault));
         }
         let extension = name::extension(&id.filename);
-        match extension.and_then(|extension| self.classes.get_key_value(&extension)) {
-            Some((extension, (class, max_size))) => {
-                let file = FileCheck::new(id, extension.clone(), class.clone(), *max_size, start);
+        let Some((extension, (class, most))) =
+            extension.and_then(|extension| self.classes.get_key_value(&extension))
+        else {
+            return Err(id.refuse(Reason::UploadExtensionDenied, "an extension that is in no class"));
+        };
+        match owner.limit(class, *most) {
+            Some(max_size) => {
+                let file = FileCheck::new(id, extension.clone(), class.clone(), max_size, start);
                 let file = if self.pdf_active { file.with_active_pdf() } else { file };
                 Ok(file.declared(declared.filter(|_| self.declared_type)))
             }
-            None => Err(id.refuse(Reason::UploadExtensionDenied, "an extension that is in no class")),
+            None => {
+                Err(id.refuse(Reason::UploadExtensionDenied, "a class that the tenant's plan does not have"))
+            }
         }
     }
 
     /// Judges what only the whole body can tell, file by file.
-    async fn conclude(&self, files: Vec<CheckedFile>, body: &dyn WholeBody) -> Result<Findings, Denial> {
+    async fn conclude(
+        &self,
+        owner: &Owner,
+        files: Vec<CheckedFile>,
+        body: &dyn WholeBody,
+    ) -> Result<Findings, Denial> {
         let mut reports = Vec::with_capacity(files.len());
         for file in files {
             package::inspect(body, file.range.clone(), file.family).await.map_err(|fault| match fault {
@@ -176,10 +201,13 @@ impl Rules {
                 sha256: hex::encode(file.sha256),
                 scan,
                 engine,
+                duplicate_of: None,
             });
         }
+        let stored = self.books.judge(owner, &mut reports).await?;
         let header = report::value(&reports)?;
-        Ok(Findings { request_headers: vec![(report::NAME, header)], files: reports, lockout: None })
+        let pending = Pending { stored, ..Pending::default() };
+        Ok(Findings { request_headers: vec![(report::NAME, header)], files: reports, pending })
     }
 
     /// Asks the scanner and applies its policy. Gives the report's `scan` and `engine`.
@@ -295,6 +323,7 @@ impl BodyInspector for NoBody {
 /// One file as the whole body.
 struct RawInspector {
     rules: Arc<Rules>,
+    owner: Owner,
     file: FileCheck,
 }
 
@@ -307,7 +336,7 @@ impl BodyInspector for RawInspector {
         Box::pin(async move {
             let file = self.file.end()?;
             whole(body, file.range.end)?;
-            self.rules.conclude(vec![file], body).await
+            self.rules.conclude(&self.owner, vec![file], body).await
         })
     }
 }
@@ -330,6 +359,7 @@ struct FormInspector {
 
 struct Form {
     rules: Arc<Rules>,
+    owner: Owner,
     files: Vec<CheckedFile>,
     fields: usize,
     /// Names of fields, and of those that carried files: nobody's name may be both.
@@ -374,7 +404,8 @@ impl BodyInspector for FormInspector {
         Box::pin(async move {
             self.parser.finish()?;
             whole(body, self.parser.offset())?;
-            self.form.rules.conclude(self.form.files, body).await
+            let Form { rules, owner, files, .. } = self.form;
+            rules.conclude(&owner, files, body).await
         })
     }
 }
@@ -399,7 +430,7 @@ impl Form {
             let limit = Some(self.rules.max_files as u64);
             return Err(id.refuse_over(Reason::UploadTooManyFiles, "too many files", limit));
         }
-        let file = Box::new(self.rules.admit(id, head.content_type, offset)?);
+        let file = Box::new(self.rules.admit(&self.owner, id, head.content_type, offset)?);
         self.current = Current::File { file, start: offset, declared: head.length };
         Ok(())
     }
@@ -484,9 +515,9 @@ impl Form {
 fn refuse_field(name: &str, reason: Reason, detail: &'static str, limit: Option<u64>) -> Denial {
     Denial::new(reason, detail).with_field(FieldProblem {
         field: Some(name.to_owned()),
-        filename: None,
         code: reason.code(),
         limit,
+        ..FieldProblem::default()
     })
 }
 

@@ -7,6 +7,8 @@
 //! (content_type)  (multipart)       (part)      (name)  (sniff)     (file) (active, svg, pdf, picture)  (package, scan)
 //! ```
 //!
+//! Then the books: was the file stored before (dedupe), is there room for it (storage).
+//!
 //! The first file that fails refuses the request. Content is judged every 8 KiB of a file and at its end, never in
 //! between, so that the same bytes give the same verdict however they were divided.
 
@@ -14,27 +16,37 @@ mod active;
 mod builtin;
 mod content_type;
 mod declared;
+mod dedupe;
 mod family;
 mod file;
 mod inspector;
+mod ledger;
 mod multipart;
 mod name;
 mod package;
 mod part;
 mod pdf;
 mod picture;
+mod release;
 mod report;
 mod scan;
+mod seen;
 mod sniff;
+mod storage;
+mod stored;
 mod svg;
 
 pub use builtin::{BlockList, Builtin, EicarSearch, MemberScan};
 pub use content_type::{FormType, form_type};
 pub use family::Family;
 pub use inspector::UploadRules;
+pub use ledger::Ledger;
 pub use multipart::{Event, Parser};
 pub use part::PartHead;
+pub use release::Release;
 pub use scan::{FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner, Unscanned};
+pub use seen::SeenFiles;
+pub use stored::{Bookkeeping, Stored};
 
 use crate::denial::{Denial, Reason};
 use std::borrow::Cow;

@@ -44,6 +44,7 @@ mod tests {
             sha256: "00ff".into(),
             scan: "clean",
             engine: "clamav",
+            duplicate_of: None,
         }
     }
 

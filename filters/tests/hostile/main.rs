@@ -92,7 +92,7 @@ proptest! {
             let mut body = pieces.into_bytes();
             for body in [body.clone(), noise.clone(), { body.extend(&noise); if long { body.resize(70_000, b'['); } body }] {
                 let findings = promptly(|| send(path, &[], &body, &cuts)).map_err(|denial| denial.reason);
-                prop_assert!(findings.is_ok_and(|findings| findings.lockout.is_some()));
+                prop_assert!(findings.is_ok_and(|findings| findings.pending.attempt.is_some()));
             }
         }
     }

@@ -181,8 +181,12 @@ fn says_who_what_and_whence_and_hides_the_rest() {
         request_id: Some("r-1"),
         ..Actor::default()
     };
-    let problem =
-        FieldProblem { field: None, filename: Some(format!("{CANARY}.png")), code: "x", limit: Some(5) };
+    let problem = FieldProblem {
+        filename: Some(format!("{CANARY}.png")),
+        code: "x",
+        limit: Some(5),
+        ..FieldProblem::default()
+    };
     audit.append(Event::of("refusal", "denied", actor).text("detail", &agent).list("errors", &[problem]));
     assert!(audit.flush(SOON));
     let line = lines(&path).pop().unwrap();

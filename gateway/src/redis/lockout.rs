@@ -1,8 +1,5 @@
 //! Failures and locks in Redis: `menshen:lockout:HASH` and what belongs to it.
 
-use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use filters::state::{
@@ -11,7 +8,7 @@ use filters::state::{
 };
 use futures_util::future::BoxFuture;
 
-use super::{LOCKOUT, Redis};
+use super::{LOCKOUT, Redis, fresh_number, millis};
 
 const LOCKS: &str = "menshen:lockouts";
 
@@ -23,7 +20,7 @@ impl LockoutStore for Redis {
     ) -> BoxFuture<'static, Result<Admission, StateAway>> {
         let (redis, key) = (self.clone(), subject.key);
         Box::pin(async move {
-            let number = attempt_number();
+            let number = fresh_number();
             let mut script = LOCKOUT.prepare_invoke();
             for key in keys(&key) {
                 script.key(key);
@@ -55,7 +52,7 @@ impl LockoutStore for Redis {
                 script.key(key);
             }
             script.key(LOCKS).arg("settle").arg(terms.failures).arg(millis(terms.within));
-            script.arg(millis(terms.lock)).arg(attempt.unwrap_or_else(attempt_number)).arg(outcome);
+            script.arg(millis(terms.lock)).arg(attempt.unwrap_or_else(fresh_number)).arg(outcome);
             redis.ask(script.arg(label).arg(hex::encode(subject.key))).await
         });
         Box::pin(async move { settled.await.map_err(|_| StateAway)? })
@@ -86,17 +83,6 @@ impl LockoutStore for Redis {
 fn keys(key: &[u8; 16]) -> [String; 3] {
     let lock = format!("menshen:lockout:{}", hex::encode(key));
     [lock.clone(), format!("{lock}:failures"), format!("{lock}:attempts")]
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
-}
-
-/// A number that no other gateway gives: a keyed hash of a counter, the key random for each process.
-fn attempt_number() -> u64 {
-    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    KEY.hash_one(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// One row of the list: hash, since, until, label.

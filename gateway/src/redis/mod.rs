@@ -6,20 +6,24 @@
 //! waiting, while a task of its own tries four times a second to bring it back, with no request at stake. An idle
 //! connection is tried once a second, so that a restart goes unnoticed.
 //!
-//! Keys, all below `menshen:` and with an end of their own: `rate.lua` and `lockout.lua` say which. They hold hashes
-//! of what clients sent, never the values.
+//! Keys, all below `menshen:`: the scripts say which. Each has an end of its own, but for the bytes that a tenant
+//! stores. They hold hashes of what clients sent, never the values.
 
+mod dedupe;
 mod lockout;
+mod quota;
 mod rate;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use config::Secret;
-use filters::state::StateAway;
+use filters::state::{SPACE_KEPT, StateAway};
+use quota::Reservations;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{
@@ -34,11 +38,15 @@ const FAILURES: u32 = 3;
 const RETRY: Duration = Duration::from_millis(250);
 /// Between two looks at an idle connection.
 const LOOK: Duration = Duration::from_secs(1);
+/// Looks between two renewals of reservations, a third of their lifetime.
+const RENEWAL: u64 = SPACE_KEPT.as_secs() / (3 * LOOK.as_secs());
 /// For a connection, from the name's resolution to the first answer.
 const CONNECT: Duration = Duration::from_secs(2);
 
 static RATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("rate.lua")));
 static LOCKOUT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lockout.lua")));
+static QUOTA: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("quota.lua")));
+static DEDUPE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("dedupe.lua")));
 
 /// A Redis that may come and go. Cheap to clone; the last clone that is dropped closes the connection.
 #[derive(Clone)]
@@ -53,6 +61,7 @@ struct Inner {
     control: Handle,
     lost: Arc<Notify>,
     state: watch::Receiver<Presence>,
+    reservations: Reservations,
 }
 
 /// One connection and its failures in a row. A late failure of an old one says nothing of the next.
@@ -106,6 +115,7 @@ impl Redis {
             control: control.clone(),
             lost: lost.clone(),
             state,
+            reservations: Reservations::default(),
         };
         let inner = Arc::new(inner);
         control.spawn(keep(Arc::downgrade(&inner), client, lost, presence));
@@ -187,9 +197,13 @@ async fn keep(inner: Weak<Inner>, client: Client, lost: Arc<Notify>, presence: w
     }
 }
 
-/// Looks at the link now and then, and returns when it is lost.
+/// Looks at the link now and then, says which reservations still stand, and returns when the link is lost.
 async fn watch_over(inner: &Weak<Inner>, lost: &Notify) {
-    loop {
+    for look in 0_u64.. {
+        if look.is_multiple_of(RENEWAL) {
+            let Some(inner) = inner.upgrade() else { return };
+            Redis { inner }.renew().await;
+        }
         if tokio::time::timeout(LOOK, lost.notified()).await.is_ok() {
             return;
         }
@@ -213,7 +227,7 @@ async fn connect(client: &Client) -> Result<Link, &'static str> {
     let connected = tokio::time::timeout(CONNECT, async {
         let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
         probe(&mut connection).await?;
-        for script in [&*RATE, &*LOCKOUT] {
+        for script in [&*RATE, &*LOCKOUT, &*QUOTA, &*DEDUPE] {
             script.load_async(&mut connection).await?;
         }
         Ok::<_, RedisError>(connection)
@@ -230,6 +244,17 @@ async fn connect(client: &Client) -> Result<Link, &'static str> {
 /// Writes, because a read-only replica and a server without memory answer to PING.
 async fn probe(connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
     redis::cmd("SET").arg("menshen:probe").arg(1).arg("PX").arg(1000).query_async(connection).await
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+/// A number that no other gateway gives: a keyed hash of a counter, the key random for each process.
+fn fresh_number() -> u64 {
+    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    KEY.hash_one(NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Against a real `redis-server`, which is killed, frozen and brought back.
 
+mod books;
+
 use std::collections::HashSet;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};

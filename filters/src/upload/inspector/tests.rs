@@ -2,9 +2,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use config::rules::UploadClass;
+use config::{Plan, Tenant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::pipeline::Stores;
 use crate::upload::builtin::{Builtin, tests::eicar};
 use crate::upload::package::tests::zip;
 use crate::upload::scan::tests::Memory;
@@ -38,6 +40,7 @@ struct Upload {
     pdf_active: bool,
     scanner: Arc<dyn Scanner>,
     policy: ScanPolicy,
+    tenant: Option<Tenant>,
     body: Vec<u8>,
 }
 
@@ -63,6 +66,7 @@ impl Upload {
             pdf_active: false,
             scanner: Arc::new(Builtin::default()),
             policy: ScanPolicy { on_failure: Fallback::Deny, on_unscanned: Fallback::Deny },
+            tenant: None,
             body,
         }
     }
@@ -85,6 +89,24 @@ impl Upload {
     fn scanned_by(mut self, answer: Answer, on_failure: Fallback, on_unscanned: Fallback) -> Self {
         self.scanner = Arc::new(answer);
         self.policy = ScanPolicy { on_failure, on_unscanned };
+        self
+    }
+
+    /// By somebody whose plan has images of 4 KB and texts.
+    fn planned(mut self) -> Self {
+        let plan = Plan {
+            name: "free".into(),
+            storage: None,
+            uploads: Some(vec!["image".into(), "text".into()]),
+            max_size: [("image".to_owned(), 4096)].into(),
+        };
+        self.tenant = Some(Tenant {
+            id: "t-1".into(),
+            name: "one".into(),
+            suspended: false,
+            plan: Some(Arc::new(plan)),
+            upstreams: Default::default(),
+        });
         self
     }
 
@@ -126,6 +148,8 @@ impl Upload {
             max_field_size: 1 << 20,
             declared_type: self.declared_type,
             pdf_active: self.pdf_active,
+            dedupe: None,
+            quota: false,
         };
         let mut request = RequestHeader::build(self.method, self.path.as_bytes(), None).unwrap();
         for (name, value) in &self.headers {
@@ -133,6 +157,7 @@ impl Upload {
         }
         let method = self.method.parse().unwrap();
         let facts = Facts {
+            request_id: "r-1",
             now: SystemTime::UNIX_EPOCH,
             client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             method: &method,
@@ -141,9 +166,10 @@ impl Upload {
             route: "/api/v1/assets",
             params: &[],
             caller: None,
-            tenant: None,
+            tenant: self.tenant.as_ref(),
         };
-        let rules = UploadRules::build(&rules, self.scanner.clone(), self.policy);
+        let books = Bookkeeping::build("scope", &rules, &Stores::local(self.policy), false);
+        let rules = UploadRules::build(&rules, self.scanner.clone(), self.policy, books);
         let mut inspector = rules.inspector(&request, &facts)?.expect("an upload route inspects every body");
         let mut places: Vec<usize> = cuts.iter().map(|cut| cut % (self.body.len() + 1)).collect();
         places.extend([0, self.body.len()]);
@@ -238,9 +264,36 @@ async fn refuses_each_bad_file_with_its_code() {
         };
         let limit = (code == "upload.too_large").then_some(8192);
         let (field, filename) = (Some("file".to_owned()), Some(name.to_owned()));
-        assert_eq!((refused, errors), (code, vec![FieldProblem { field, filename, code, limit }]), "{name}");
+        assert_eq!(
+            (refused, errors),
+            (code, vec![FieldProblem { field, filename, code, limit, ..FieldProblem::default() }]),
+            "{name}"
+        );
     }
     assert_eq!(Upload::file("a.png", &png(8192)).send().await.code(), "passed");
+}
+
+#[tokio::test]
+async fn a_plan_has_its_classes_and_its_sizes() {
+    let docx = zip(&["[Content_Types].xml", "word/document.xml"]);
+    for (name, data, code, limit) in [
+        ("a.png", png(4096), "passed", None),
+        ("a.png", png(4097), "upload.too_large", Some(4096)),
+        ("a.txt", vec![b'a'; 5000], "passed", None),
+        ("a.docx", docx, "upload.extension_denied", None),
+    ] {
+        assert_eq!(Upload::file(name, &data).send().await.code(), "passed", "{name} without a plan");
+        let disposition = format!("attachment; filename=\"{name}\"");
+        let raw = Upload::raw("POST", "/f", &data)
+            .header("content-disposition", &disposition)
+            .header("content-type", "application/octet-stream");
+        assert_eq!(raw.planned().send().await.code(), code, "{name}");
+        let form = Upload::file(name, &data).planned().send().await;
+        assert_eq!(form.code(), code, "{name}");
+        if let Outcome::Refused(_, errors, _) = form {
+            assert_eq!((errors[0].filename.as_deref(), errors[0].limit), (Some(name), limit));
+        }
+    }
 }
 
 #[tokio::test]
