@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::gateway::{Builder, Gateway};
-use crate::{Certificate, Desk, WeCard, root};
+use crate::{Certificate, Desk, Redis, WeCard, root};
 
 /// The text of a policy that ships, writing into `${DIR}` what it would write elsewhere.
 ///
@@ -31,6 +31,38 @@ pub fn wecard(app: &WeCard) -> Builder {
         .env("WECARD_FLASK", app.api())
         .env("WECARD_NUXT", "127.0.0.1:1")
         .env("WECARD_AUDIT", "audit.jsonl")
+}
+
+/// WeCard's own policy with a route that gives storage back and without limits of rate, its state in `redis` when there
+/// is one, which has time to answer on a busy machine. When it is away, `ON_FAILURE` says what happens: refusal.
+pub fn wecard_storage(app: &WeCard, redis: Option<&Redis>) -> Builder {
+    let text = replaced(shipped("wecard"), "rate: [{ by: tenant, limit: 60/min, burst: 20 }]", "rate: []");
+    let patient = "timeout: 5s\n  on_failure: ${ON_FAILURE:-deny} ";
+    let text = replaced(text, "on_failure: local ", patient);
+    let text = replaced(text, "rate: [{ by: ip, limit: 50/s, burst: 100 }]", "rate: []");
+    let deletes = "      - path: /api/v1/assets/{asset}
+        methods: [DELETE]
+        upstream: flask
+        auth: { identity: user, require: { any: [asset:write] } }
+        tenant: required
+        quota: { release: header:X-Freed-Bytes }
+
+      - path: /uploads/{tenant}/{file*} ";
+    let text = replaced(text, "      - path: /uploads/{tenant}/{file*} ", deletes);
+    let builder = wecard(app).policy(text);
+    match redis {
+        Some(redis) => builder.env("WECARD_STATE", "redis").env("WECARD_REDIS", redis.url()),
+        None => builder,
+    }
+}
+
+/// The text with something else in the one place where `from` stands.
+///
+/// # Panics
+/// When it stands nowhere, or twice.
+pub fn replaced(text: String, from: &str, to: &str) -> String {
+    assert_eq!(text.matches(from).count(), 1, "{from:?} stands once in the policy");
+    text.replace(from, to)
 }
 
 /// The desk's own policy in front of the desk, everything on free ports.

@@ -42,13 +42,18 @@ pub const PHP: &[u8] = b"<?php system($_GET['c']); ?>\n";
 
 /// A PNG padded to `size` bytes by an ancillary chunk, so that it is a real image all the same.
 pub fn png_of(size: usize) -> Vec<u8> {
+    another_png_of(size, 7)
+}
+
+/// The same, different for every seed.
+pub fn another_png_of(size: usize, seed: u64) -> Vec<u8> {
     let (head, tail) = PNG.split_at(33);
     let padding = size.checked_sub(PNG.len() + 12).expect("the size holds the image");
     let mut file = Vec::with_capacity(size);
     file.extend_from_slice(head);
     file.extend_from_slice(&u32::try_from(padding).expect("the chunk fits").to_be_bytes());
     let mut chunk = b"prVt".to_vec();
-    chunk.extend(noise(padding, 7));
+    chunk.extend(noise(padding, seed));
     file.extend_from_slice(&chunk);
     file.extend_from_slice(&crc32(&chunk).to_be_bytes());
     file.extend_from_slice(tail);

@@ -14,6 +14,7 @@ mod head;
 mod limits;
 mod matrix;
 mod policies;
+mod quota;
 mod reload;
 mod untouched;
 mod wecard;

@@ -9,7 +9,7 @@
 //!     request: GET http://card.example.com/api/me
 //!     as: alice                            # Authorization: Bearer, unless {token} stands in the URL or a header
 //!     headers: { X-Tenant-ID: t-beta }
-//!     json: { user: x }                    # or text: …, or file: { name: a.png, content: png | php | pdf | eicar, size: 6MB }
+//!     json: { user: x }                    # or text: …, or file: { name: a.png, content: png | mp4 | php | pdf | eicar, size: 6MB }
 //!     websocket: true                      # adds the lines of a handshake
 //!     app: 401                             # what the app answers, instead of 200
 //!     before: 5                            # sent so many times first
@@ -201,6 +201,7 @@ fn content(file: &File) -> Vec<u8> {
     match (file.content.as_str(), size) {
         ("png", None) => PNG.to_vec(),
         ("png", Some(size)) => sample::png_of(size),
+        ("mp4", None) => sample::mp4_of(1000),
         ("pdf", None) => sample::pdf(),
         ("eicar", None) => sample::infected_pdf(),
         ("php", None) => sample::PHP.to_vec(),

@@ -66,7 +66,8 @@ def cards():
 
 @app.post("/api/v1/assets")
 def store_assets():
-    """Stores every file of the form. `?fail=STATUS` answers that status instead and stores nothing."""
+    """Stores every file of the form. `?fail=STATUS` answers that status instead and stores nothing; `?wait=MS` answers late."""
+    time.sleep(min(max(request.args.get("wait", 0, type=int), 0), LONGEST_SLEEP_MS) / 1000)
     if fail := request.args.get("fail", type=int):
         return answer(None, fail, "failed as asked")
     owner, body = tenant(), request.environ["wecard.body"]
@@ -91,9 +92,11 @@ def list_assets():
 
 @app.delete("/api/v1/assets/<asset_id>")
 def delete_asset(asset_id: str):
-    if not assets.remove(tenant(), asset_id):
-        abort(404, "no such asset")
-    return answer(None)
+    """Says in `X-Freed-Bytes` how much less the tenant stores."""
+    asset = assets.remove(tenant(), asset_id) or abort(404, "no such asset")
+    response, status = answer(None)
+    response.headers["X-Freed-Bytes"] = asset["size"]
+    return response, status
 
 
 @app.get("/uploads/<owner>/<path:path>")

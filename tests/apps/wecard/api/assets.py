@@ -55,10 +55,10 @@ class Assets:
         with self._lock:
             return list(self._stored.get(tenant, {}).values())
 
-    def remove(self, tenant: str, asset_id: str) -> bool:
-        """Whether the tenant had it."""
+    def remove(self, tenant: str, asset_id: str) -> dict | None:
+        """What was removed; None when the tenant had no such asset."""
         with self._lock:
             asset = self._stored.get(tenant, {}).pop(asset_id, None)
         if asset:
             shutil.rmtree(self.folder(tenant) / asset_id)
-        return asset is not None
+        return asset
