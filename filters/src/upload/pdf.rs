@@ -60,13 +60,20 @@ impl Default for Pdf {
 impl Pdf {
     /// Takes the next bytes. Stops looking at the first fault.
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            if self.fault.is_some() {
-                return;
+        let (mut at, mut one_by_one) = (0, LOOK_BACK);
+        while at < bytes.len() && self.fault.is_none() {
+            if one_by_one == 0 && self.place == Place::Stream && self.object_stream.is_none() {
+                at += dull(&bytes[at - LOOK_BACK..]);
+                let before = bytes[at - LOOK_BACK..at].try_into().expect("the slice has as many bytes");
+                self.last = u128::from_be_bytes(before);
+                // The byte behind a word matters, too.
+                one_by_one = LOOK_BACK + 1;
+                continue;
             }
-            if let Err(fault) = self.take(byte) {
+            if let Err(fault) = self.take(bytes[at]) {
                 self.fault = Some(fault);
             }
+            (at, one_by_one) = (at + 1, one_by_one.saturating_sub(1));
         }
     }
 
@@ -173,6 +180,21 @@ impl Pdf {
             None => Ok(()),
         }
     }
+}
+
+/// Bytes in front of one that say what it ends.
+const LOOK_BACK: usize = 16;
+
+/// How many bytes of a stream, behind those to look back to, can be passed over: no word that matters ends in them, or
+/// right in front of them.
+fn dull(bytes: &[u8]) -> usize {
+    let ends = |&at: &usize| {
+        let read = &bytes[..=at];
+        at + 1 >= LOOK_BACK
+            && (read.ends_with(b"obj") || read.ends_with(b"endstream") || read.ends_with(b"trailer"))
+    };
+    let end = memchr::memchr3_iter(b'j', b'm', b'r', bytes).find(ends);
+    end.map_or(bytes.len(), |at| (at + 1).saturating_sub(LOOK_BACK).max(LOOK_BACK)) - LOOK_BACK
 }
 
 /// An object stream without its end.

@@ -22,9 +22,10 @@ pub(super) fn agree(head: &[u8], extension: &str) -> Result<Family, String> {
     match found {
         Some(Family::Other) => Ok(Family::Other),
         Some(family)
-            if !infer::is_app(head)
-                && !infer_says.is_some_and(|kind| contradicts(kind.mime_type(), family))
-                && !contradicts(format_says.media_type(), family) =>
+            if family.is_text()
+                || !infer::is_app(head)
+                    && !infer_says.is_some_and(|kind| contradicts(kind.mime_type(), family))
+                    && !contradicts(format_says.media_type(), family) =>
         {
             Ok(family)
         }

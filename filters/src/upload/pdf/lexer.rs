@@ -112,6 +112,17 @@ enum Token<'a> {
     CloseArray,
 }
 
+impl Token<'_> {
+    /// Whether it is a script, a dictionary or a list, or refers to one.
+    fn may_act(&self) -> bool {
+        match self {
+            Token::Text | Token::OpenDictionary | Token::OpenArray => true,
+            Token::Word(word) => word.first().is_some_and(u8::is_ascii_digit),
+            Token::Name(_) | Token::CloseDictionary | Token::CloseArray => false,
+        }
+    }
+}
+
 /// What a stream's dictionary says that matters to object streams (sections 7.3.8.2 and 7.5.7).
 #[derive(Debug, Default, Clone)]
 pub(super) struct StreamDictionary {
@@ -296,7 +307,8 @@ impl Lexer {
 
     fn open(&mut self, array: bool) -> Result<(), &'static str> {
         if self.depth == MAX_DEPTH {
-            return Err("a PDF object that is nested too deep");
+            // What is no object has no depth.
+            return if self.odd { Ok(()) } else { Err("a PDF object that is nested too deep") };
         }
         self.arrays = self.arrays << 1 | u128::from(array);
         self.depth += 1;
@@ -315,7 +327,7 @@ impl Lexer {
 
     fn token(&mut self, token: Token<'_>) -> Result<(), &'static str> {
         if let Some(what) = self.acting.take()
-            && !matches!(token, Token::Name(_) | Token::CloseArray | Token::CloseDictionary)
+            && token.may_act()
         {
             return Err(what);
         }

@@ -137,6 +137,20 @@ fn refuses_objects_that_hide_in_strings_and_streams() {
 }
 
 #[test]
+fn passes_over_the_dull_part_of_a_stream_alone() {
+    for length in (0..70).chain([4090, 5000]) {
+        let dull = "jmr obj".repeat(length / 7) + &"x".repeat(length % 7);
+        let hidden = format!("{dull}6 0 obj<</S/JavaScript>>");
+        assert!(judged(&stream("", hidden.as_bytes())).is_some(), "{length}");
+        let behind = [stream("", dull.as_bytes()), b"6 0 obj<</S/JavaScript>>".to_vec()].concat();
+        assert!(judged(&behind).is_some(), "{length}");
+        let ended = format!("{dull}endstream /JavaScript");
+        assert!(judged(&stream("", ended.as_bytes())).is_some(), "{length}");
+        assert_eq!(judged(&stream("", format!("{dull} /JavaScript ").as_bytes())), None, "{length}");
+    }
+}
+
+#[test]
 fn refuses_what_it_cannot_look_into() {
     assert!(judged(&document("<< /Encrypt 5 0 R >>")).is_some());
     let trailer = b"%PDF-1.4\ntrailer << /Root 1 0 R /Encrypt << /Filter /Standard >> >>";
@@ -244,8 +258,15 @@ fn finds_nothing_in_noise() {
     })
     .take(8 << 20)
     .collect();
-    let pdf = stream("/Type /XObject /Subtype /Image /Filter /DCTDecode", &noise);
-    let mut look = Pdf::default();
-    look.push(&pdf);
-    assert_eq!(look.end(), None);
+    for pdf in [
+        stream("/Type /XObject /Subtype /Image /Filter /DCTDecode", &noise),
+        [b"%PDF-1.7\n", noise.as_slice()].concat(),
+    ] {
+        let mut look = Pdf::default();
+        look.push(&pdf);
+        assert_eq!(look.end(), None);
+    }
+    let deep = "[".repeat(121);
+    assert!(judged(&document(&deep)).is_some());
+    assert_eq!(judged(&document(&format!("){deep}"))), None);
 }

@@ -72,7 +72,8 @@ fn finds_what_stands_behind_the_end() {
         b"#!/bin/sh\nid\n",
         b"alert(document.cookie)",
     ];
-    let fine: [&[u8]; 9] = [
+    let fine: [&[u8]; 10] = [
+        b"X5O!P%@AP[4 and so on",
         b"",
         b"\0\0\0\0",
         b"\r\n",
