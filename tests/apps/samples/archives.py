@@ -33,6 +33,28 @@ def info_zip_streamed(path: Path) -> None:
     run("zip", "-q", "-X", "-r", "-", ".", cwd=tree(path), output=path)
 
 
+def info_zip_extra(*options: str):
+    """With the times and owners that it writes unless told not to."""
+    return lambda path: run("zip", "-q", "-r", *options, path, ".", cwd=tree(path))
+
+
+def gzip_named(path: Path) -> None:
+    """By gzip itself, which keeps the file's name and time."""
+    run("gzip", "-c", "readme.txt", cwd=tree(path), output=path)
+
+
+def long_names(*options: str):
+    """With a name over 100 bytes, for which each format of tar has a way of its own."""
+
+    def make(path: Path) -> None:
+        folder = tree(path) / ("a-long-folder-name-" * 5) / ("and-another-" * 5)
+        folder.mkdir(parents=True)
+        (folder / "a-file.txt").write_text("deep\n")
+        run("tar", *options, "-czf", path, ".", cwd=path.with_suffix(".tree"))
+
+    return make
+
+
 def python_zip(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for one in sorted(tree(path).rglob("*")):
@@ -103,6 +125,8 @@ def python_tar(path: Path) -> None:
 
 SAMPLES = [
     Sample("zip-info-zip", "zip", info_zip()),
+    Sample("zip-info-zip-extra", "zip", info_zip_extra()),
+    Sample("zip-info-zip-64", "zip", info_zip_extra("-fz")),
     Sample("zip-stored", "zip", info_zip("-0")),
     Sample("zip-best", "zip", info_zip("-9")),
     Sample("zip-no-folders", "zip", info_zip("-D")),
@@ -114,7 +138,11 @@ SAMPLES = [
     Sample("zip-of-office", "zip", zip_of_office),
     Sample("7z", "7z", seven_zip("7z")),
     Sample("gz", "gz", packed(lambda data: gzip.compress(data, mtime=0))),
+    Sample("gz-named", "gz", gzip_named),
     Sample("tgz", "tgz", tar("z")),
+    Sample("tgz-long-names-gnu", "tgz", long_names("--format=gnu")),
+    Sample("tgz-long-names-pax", "tgz", long_names("--format=pax")),
+    Sample("tgz-long-names-ustar", "tgz", long_names("--format=ustar")),
     Sample("tgz-python", "tgz", python_tar),
     Sample("tar", "tar", tar("")),
     Sample("tar-pax", "tar", tar("", "--format=pax")),

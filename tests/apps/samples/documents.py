@@ -20,7 +20,12 @@ import xlsxwriter
 import xlwt
 from images import base, photo
 from PIL import Image
+from pptx.chart.data import CategoryChartData
+from pptx.enum.chart import XL_CHART_TYPE
+from pptx.util import Inches
 from reportlab.lib.pagesizes import A4
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from sample import Sample, run
 
@@ -98,6 +103,15 @@ def pdf_scan(path: Path) -> None:
         picture.convert("RGB").save(path)
 
 
+def pdf_font(path: Path) -> None:
+    """With a font of its own."""
+    canvas = Canvas(str(path), pagesize=A4, invariant=True)
+    pdfmetrics.registerFont(TTFont("Vera", "Vera.ttf"))
+    canvas.setFont("Vera", 14)
+    canvas.drawString(72, 700, "Words in a font that is in the file")
+    canvas.save()
+
+
 def pdf_photo(path: Path) -> None:
     """A photograph on a page, as ASCII85."""
     source = path.with_name("pdf-photo-source.jpg")
@@ -161,6 +175,17 @@ def slides(path: Path) -> None:
     page = deck.slides.add_slide(deck.slide_layouts[5])
     page.shapes.title.text = "A slide"
     page.shapes.add_picture(str(base(path.parent)), 0, 0)
+    deck.save(str(path))
+
+
+def slides_chart(path: Path) -> None:
+    """With a chart, whose numbers are a workbook inside the file."""
+    deck = pptx.Presentation()
+    page = deck.slides.add_slide(deck.slide_layouts[5])
+    numbers = CategoryChartData()
+    numbers.categories = ["a", "b"]
+    numbers.add_series("series", (1.5, 2.5))
+    page.shapes.add_chart(XL_CHART_TYPE.COLUMN_CLUSTERED, Inches(1), Inches(1), Inches(4), Inches(3), numbers)
     deck.save(str(path))
 
 
@@ -255,12 +280,14 @@ SAMPLES = [
     Sample("pdf-cairo", "pdf", pdf_cairo),
     Sample("pdf-chromium", "pdf", pdf_chromium),
     Sample("pdf-scan", "pdf", pdf_scan),
+    Sample("pdf-font", "pdf", pdf_font),
     Sample("pdf-photo", "pdf", pdf_photo),
     Sample("docx", "docx", word),
     Sample("docx-linked", "docx", word_linked),
     Sample("xlsx-openpyxl", "xlsx", sheet),
     Sample("xlsx-xlsxwriter", "xlsx", sheet_chart),
     Sample("pptx", "pptx", slides),
+    Sample("pptx-chart", "pptx", slides_chart),
     Sample("odt", "odt", odt),
     Sample("ods", "ods", ods),
     Sample("odp", "odp", odp),

@@ -56,20 +56,21 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", size: int
 
 def local(name: bytes, content: bytes, **fields: int) -> bytes:
     """A local header (APPNOTE section 4.3.7)."""
-    return struct.pack("<4s2H", b"PK\3\4", 20, 0) + described(name, content, **fields) + struct.pack("<H", 0) + name
+    return struct.pack("<4sH", b"PK\3\4", 20) + described(name, content, **fields) + struct.pack("<H", 0) + name
 
 
 def central(name: bytes, content: bytes, offset: int, **fields: int) -> bytes:
     """An entry of the central directory (section 4.3.12)."""
-    start = struct.pack("<4s3H", b"PK\1\2", 20, 20, 0) + described(name, content, **fields)
+    start = struct.pack("<4s2H", b"PK\1\2", 20, 20) + described(name, content, **fields)
     return start + struct.pack("<4H2I", 0, 0, 0, 0, 0, offset) + name
 
 
 def described(name: bytes, content: bytes, **fields: int) -> bytes:
-    """What both say of a member: its method, its sum and sizes, the length of its name."""
+    """What both say of a member: its flags, its method, its sum and sizes, the length of its name."""
     crc = fields.get("crc", zlib.crc32(content))
     packed, size = fields.get("packed", len(content)), fields.get("size", len(content))
-    return struct.pack("<3H3IH", fields.get("method", 0), 0, 0x21, crc, packed, size, len(name))
+    flags, method = fields.get("flags", 0), fields.get("method", 0)
+    return struct.pack("<4H3IH", flags, method, 0, 0x21, crc, packed, size, len(name))
 
 
 def end(count: int, length: int, offset: int) -> bytes:
@@ -114,6 +115,43 @@ def quoted_overlap() -> bytes:
     return body + ended(listed, len(body))
 
 
+def unicode_path(name: bytes, other: str) -> bytes:
+    """A second name in an extra field (section 4.6.9), which some unpackers follow and some do not."""
+    field = struct.pack("<BI", 1, zlib.crc32(name)) + other.encode()
+    extra = struct.pack("<2H", 0x7075, len(field)) + field
+    content = b"x"
+    head = local(name, content)
+    body = head[:28] + struct.pack("<H", len(extra)) + head[30:] + extra + content
+    entry = central(name, content, 0)
+    entry = entry[:30] + struct.pack("<H", len(extra)) + entry[32:] + extra
+    return body + ended([entry], len(body))
+
+
+def streamed_stored() -> bytes:
+    """A stored member whose size stands behind it: where it ends is anybody's guess."""
+    out = bytearray(local(b"a.txt", b"", flags=8))
+    out += A[1] + struct.pack("<4s3I", b"PK\7\10", zlib.crc32(A[1]), len(A[1]), len(A[1]))
+    return bytes(out) + ended([central(*A, 0, flags=8)], len(out))
+
+
+def pax(**records: str) -> bytes:
+    """A harmless header, and the other name or link that stands in front of it."""
+    info = member("a.txt", size=1)
+    info.pax_headers = dict(records)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info, io.BytesIO(b"x"))
+    return out.getvalue()
+
+
+def long_name(name: str) -> bytes:
+    """GNU's way of a long name, in front of a header with a short one."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(member("x/" * 60 + name, size=0))
+    return out.getvalue()
+
+
 def write(content: bytes | Callable[[], bytes]) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(content() if callable(content) else content)
 
@@ -152,8 +190,44 @@ CLIMBING = {
     "backslash": "..\\..\\evil.txt",
 }
 SMALL = zipped(("a.txt", b"a"))
+A_TEXT = ("a.txt", b"a line of text\n" * 100)
+
+
+def method_odd() -> bytes:
+    return local(*A, method=96) + A[1] + ended([central(*A, 0, method=96)], BEHIND_A)
+
+
+def end_in_comment() -> bytes:
+    """A comment that ends in an end record of its own, with another list."""
+    inner = end(0, 0, 0)
+    return SMALL[:-2] + struct.pack("<H", len(inner)) + inner
+
 
 SAMPLES = [
+    refused("second-name", "zip", write(unicode_path(b"a.txt", "../../evil.txt"))),
+    refused("second-name-harmless", "zip", write(unicode_path(b"a.txt", "b.php"))),
+    refused("streamed-stored", "zip", write(streamed_stored())),
+    refused("flags-differ", "zip", write(by_hand([A], [central(*A, 0, flags=0x800)]))),
+    refused("method-differs", "zip", write(by_hand([A], [central(*A, 0, method=8)]))),
+    refused("method-bzip2", "zip", write(zipped(A_TEXT, method=zipfile.ZIP_BZIP2))),
+    refused("method-lzma", "zip", write(zipped(A_TEXT, method=zipfile.ZIP_LZMA))),
+    refused("method-odd", "zip", write(method_odd())),
+    refused("end-in-the-comment", "zip", write(end_in_comment())),
+    refused("cut", "zip", write(SMALL[:-30])),
+    refused("two-in-a-row", "zip", write(SMALL + zipped(("b.txt", b"b")))),
+    refused("pax-path", "tgz", write(pax(path="../../evil.txt"))),
+    refused("pax-absolute", "tgz", write(pax(path="/etc/evil.txt"))),
+    refused("pax-size", "tgz", write(pax(size="99999999999"))),
+    refused("long-name-up", "tgz", write(long_name("../" * 61 + "evil.txt"))),
+    refused("sparse", "tgz", write(tarred("gz", member("a", tarfile.GNUTYPE_SPARSE)))),
+    refused("odd-type", "tar", write(tarred("", member("a", b"Z")))),
+    refused("block-device", "tar", write(tarred("", member("sda", tarfile.BLKTYPE)))),
+    refused("second-behind-the-end", "tar", write(tarred("", member("a.txt")) + tarred("", member("../evil.txt")))),
+    refused("second-pack", "tgz", write(tarred("gz", member("a.txt")) + tarred("gz", member("../../evil.txt")))),
+    refused("bytes-behind", "gz", write(gzip.compress(b"a", mtime=0) + b"<?php system($_GET[0]);")),
+    refused("wrong-sum", "gz", write(gzip.compress(b"a", mtime=0)[:-8] + bytes(8))),
+    refused("cut", "gz", write(gzip.compress(b"a line\n" * 100, mtime=0)[:-12])),
+    refused("cut", "tar", write(tarred("", member("a.txt", size=2000))[:1500])),
     *(refused(f"name-{kind}", "zip", write(zipped((name, b"x")))) for kind, name in CLIMBING.items()),
     *(refused(f"name-{kind}", "tgz", write(tarred("gz", member(name)))) for kind, name in CLIMBING.items()),
     refused("name-up", "tar", write(tarred("", member("../../evil.txt")))),

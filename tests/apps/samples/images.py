@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageCms, PngImagePlugin
 from reportlab.graphics import renderSVG
 from reportlab.graphics.shapes import Circle, Drawing, Rect, String
+from reportlab.pdfgen.canvas import Canvas
 from sample import Sample, magick, run
 
 XMP = """<?xpacket begin='\ufeff' id='W5M0MpCehiHzreSzNTczkc9d'?>
@@ -113,6 +114,16 @@ def svg_cairo(path: Path) -> None:
     run("pdftocairo", "-svg", document, path)
 
 
+def svg_cairo_text(path: Path) -> None:
+    """Letters are symbols that are used again and again."""
+    document = path.with_suffix(".source.pdf")
+    canvas = Canvas(str(document), invariant=True)
+    for line in range(20):
+        canvas.drawString(72, 700 - 20 * line, f"Line {line} of a page of text, in some letters")
+    canvas.save()
+    run("pdftocairo", "-svg", document, path)
+
+
 SAMPLES = [
     Sample("jpg-baseline", "jpg", converted),
     Sample("jpg-progressive", "jpg", lambda path: converted(path, "-interlace", "JPEG", "-quality", 80)),
@@ -150,4 +161,5 @@ SAMPLES = [
     Sample("psd", "psd", converted),
     Sample("svg-reportlab", "svg", svg_reportlab),
     Sample("svg-cairo", "svg", svg_cairo),
+    Sample("svg-cairo-text", "svg", svg_cairo_text),
 ]
