@@ -139,6 +139,8 @@ pub struct Upload {
     pub dedupe: Option<Dedupe>,
     /// Whether files count towards the storage of the tenant's plan.
     pub quota: bool,
+    /// What an archive, or an office file, may unpack to.
+    pub archives: Archives,
 }
 
 /// `upload.dedupe`
@@ -157,6 +159,21 @@ pub enum DedupeMode {
     Annotate,
     /// 409 `upload.duplicate`
     Reject,
+}
+
+/// `upload.archives`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Archives {
+    /// Members of all archives in a file together.
+    pub max_members: u64,
+    /// Bytes of one member.
+    pub max_member: u64,
+    /// Bytes of all members together.
+    pub max_total: u64,
+    /// Bytes of all members for each byte of the file.
+    pub max_ratio: u64,
+    /// Archives in archives; the file itself is the first. At least 1.
+    pub max_depth: usize,
 }
 
 /// One of `upload.classes`

@@ -37,6 +37,9 @@ fn quickstart_loads_without_a_word() {
     let files = upload.upload.as_ref().unwrap();
     assert!(files.scan && !files.raw && files.declared_type && !files.pdf_active);
     assert_eq!((files.max_files, files.max_fields, files.max_field_size), (1, 100, 1 << 20));
+    let archives = files.archives;
+    assert_eq!((archives.max_members, archives.max_ratio, archives.max_depth), (1000, 100, 3));
+    assert_eq!((archives.max_member, archives.max_total), (25 << 20, 100 << 20));
     assert_eq!(upload.limits.body, Some(21 << 20), "the largest class and 1MB");
     assert_eq!(upload.limits.rate[0].burst, 9, "the whole limit at once");
     assert_eq!(rest.limits.body, Some(1 << 20));

@@ -476,6 +476,14 @@ fn things_that_clash_name_both_places() {
             r#"23:57: sites[0].routes[0].upload.max_field_size: "0" is out of range; write from 1B to 1GB"#,
         ],
     );
+    wrong(
+        "        limits: { rate: [{ by: ip, limit: 10/s }] }\n",
+        "        limits: { rate: [{ by: ip, limit: 10/s }] }\n        upload: { classes: { a: { extensions: [zip], max_size: 1MB } }, archives: { max_depth: 0, max_meber: 1MB } }\n",
+        &[
+            r#"23:96: sites[0].routes[0].upload.archives.max_depth: "0" is out of range; write a number from 1 to 16"#,
+            r#"23:99: sites[0].routes[0].upload.archives.max_meber: the key "max_meber" is not known here; did you mean "max_member"?"#,
+        ],
+    );
 }
 
 #[test]

@@ -138,6 +138,7 @@ pub enum Reason {
     UploadTypeMismatch,
     UploadFilenameDenied,
     UploadInfected,
+    UploadArchiveDenied,
     UploadContentDenied,
     RateLimited,
     Internal,
@@ -168,7 +169,7 @@ pub struct Row {
 
 impl Reason {
     /// Every reason, in the order of the table.
-    pub const ALL: [Reason; 36] = [
+    pub const ALL: [Reason; 37] = [
         Reason::RequestMalformed,
         Reason::RequestHeadTooLarge,
         Reason::RequestUriTooLong,
@@ -196,6 +197,7 @@ impl Reason {
         Reason::UploadTypeMismatch,
         Reason::UploadFilenameDenied,
         Reason::UploadInfected,
+        Reason::UploadArchiveDenied,
         Reason::UploadContentDenied,
         Reason::RateLimited,
         Reason::Internal,
@@ -435,6 +437,14 @@ impl Reason {
                 "File Infected",
                 "A file contains malware.",
                 "文件包含恶意软件。"
+            ),
+            Reason::UploadArchiveDenied => row!(
+                "upload.archive_denied",
+                422,
+                42202,
+                "Archive Denied",
+                "A file is an archive that cannot be accepted.",
+                "文件是不被允许的压缩包。"
             ),
             Reason::UploadContentDenied => row!(
                 "upload.content_denied",

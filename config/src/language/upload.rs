@@ -9,8 +9,8 @@ use super::header;
 use crate::pattern::origin;
 use crate::problem::quote;
 use crate::read::{Reader, Shape};
-use crate::rules::{Dedupe, DedupeMode, Upload, UploadClass, WebSocket};
-use crate::scalar::{boolean, count, line, size_between, time_limit, word, written_line};
+use crate::rules::{Archives, Dedupe, DedupeMode, Upload, UploadClass, WebSocket};
+use crate::scalar::{boolean, count, integer, line, size_between, time_limit, word, written_line};
 
 /// How long a stored file is remembered where nothing else is written.
 const REMEMBERED: Duration = Duration::from_secs(30 * 86_400);
@@ -48,6 +48,7 @@ pub(super) fn upload(r: &Reader<'_>) -> Option<Upload> {
         "tenant: files count towards the storage of the tenant's plan; not counted when missing.",
         word(&[("tenant", ())]),
     );
+    let archives = t.or("archives", "What an archive or an office file may unpack to.", "{}", archives);
     let classes: Vec<_> = classes?.into_iter().map(|(_, class)| class).collect();
     if classes.is_empty() {
         t.problem(
@@ -80,6 +81,30 @@ pub(super) fn upload(r: &Reader<'_>) -> Option<Upload> {
         pdf_active: pdf_active?,
         dedupe: dedupe?,
         quota: quota?.is_some(),
+        archives: archives?,
+    })
+}
+
+fn archives(r: &Reader<'_>) -> Option<Archives> {
+    let t = r.table()?;
+    let max_members =
+        t.or("max_members", "Members of all archives in a file together.", "1000", integer(1, 1_000_000));
+    let max_member = t.or("max_member", "Bytes of one member, unpacked.", "25MB", size_between(1, 1 << 40));
+    let max_total =
+        t.or("max_total", "Bytes of all members together, unpacked.", "100MB", size_between(1, 1 << 40));
+    let max_ratio = t.or(
+        "max_ratio",
+        "Bytes of all members for each byte of the file, once they are over 1MB.",
+        "100",
+        integer(1, 1_000_000),
+    );
+    let max_depth = t.or("max_depth", "Archives in archives; the file is the first.", "3", count(1, 16));
+    Some(Archives {
+        max_members: max_members?,
+        max_member: max_member?,
+        max_total: max_total?,
+        max_ratio: max_ratio?,
+        max_depth: max_depth?,
     })
 }
 

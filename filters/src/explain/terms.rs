@@ -61,6 +61,7 @@ pub(super) fn of(rule: RuleName, route: &Route) -> Facts {
                     pdf_active,
                     dedupe,
                     quota,
+                    archives: _,
                 } = upload;
                 tell("fields", fields.clone());
                 tell("files", vec![format!("at most {max_files}")]);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use super::active::{Content, Fault};
+use super::archive::Format;
 use super::family::{self, Family};
 use super::{declared, sniff};
 use crate::denial::{Denial, FieldProblem, Reason};
@@ -57,6 +58,7 @@ pub(super) struct FileCheck {
     size: u64,
     head: Vec<u8>,
     kind: Option<(Family, String)>,
+    archive: Option<Format>,
     content: Content,
     hasher: Sha256,
 }
@@ -68,6 +70,8 @@ pub(super) struct CheckedFile {
     pub(super) class: String,
     pub(super) family: Family,
     pub(super) media_type: String,
+    /// What kind of archive it begins as, if any.
+    pub(super) archive: Option<Format>,
     /// Where it is in the body.
     pub(super) range: Range<u64>,
     pub(super) sha256: [u8; 32],
@@ -78,8 +82,20 @@ impl FileCheck {
     pub(super) fn new(id: FileId, extension: String, class: String, max_size: u64, start: u64) -> Self {
         let content = Content::of(family::expected(&extension)[0]);
         let (head, hasher) = (Vec::new(), Sha256::new());
-        let declared = None;
-        Self { id, extension, class, max_size, declared, start, size: 0, head, kind: None, content, hasher }
+        Self {
+            id,
+            extension,
+            class,
+            max_size,
+            declared: None,
+            start,
+            size: 0,
+            head,
+            kind: None,
+            archive: None,
+            content,
+            hasher,
+        }
     }
 
     /// A PDF may act.
@@ -138,6 +154,7 @@ impl FileCheck {
             class: self.class,
             family,
             media_type,
+            archive: self.archive,
             range: self.start..self.start + self.size,
             sha256: self.hasher.finalize().into(),
         })
@@ -154,6 +171,7 @@ impl FileCheck {
             return Ok(());
         }
         let head = std::mem::take(&mut self.head);
+        self.archive = Format::of(&head);
         match sniff::agree(&head, &self.extension) {
             Ok(family) => {
                 let media_type = family.media_type(&self.extension, &head);

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use config::rules::Upload;
+use config::rules::{Archives, Upload};
 use config::{Fallback, RuleName};
 use futures_util::future::BoxFuture;
 use http::header::{
@@ -19,13 +19,14 @@ use http::header::{
 use http::{HeaderName, Method};
 use pingora_http::RequestHeader;
 
+use super::archive::Contents;
 use super::content_type::{FormType, form_type};
 use super::file::{CheckedFile, FileCheck, FileId};
 use super::multipart::{Event, Parser};
 use super::part::{PartHead, hex, raw_filename};
 use super::scan::{FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner, Unscanned};
 use super::stored::{Bookkeeping, Owner};
-use super::{malformed, name, package, report};
+use super::{inside, malformed, name, report, unreadable};
 use crate::denial::{Denial, FieldProblem, Reason};
 use crate::facts::Facts;
 use crate::filter::{BodyInspector, FileReport, Filter, Findings, WholeBody};
@@ -45,6 +46,7 @@ struct Rules {
     max_field_size: u64,
     declared_type: bool,
     pdf_active: bool,
+    archives: Archives,
     /// `None` with `scan: false`.
     scanner: Option<Arc<dyn Scanner>>,
     policy: ScanPolicy,
@@ -69,6 +71,7 @@ impl UploadRules {
             max_field_size: rules.max_field_size,
             declared_type: rules.declared_type,
             pdf_active: rules.pdf_active,
+            archives: rules.archives,
             scanner: rules.scan.then_some(scanner),
             policy,
             books,
@@ -186,12 +189,12 @@ impl Rules {
     ) -> Result<Findings, Denial> {
         let mut reports = Vec::with_capacity(files.len());
         for file in files {
-            package::inspect(body, file.range.clone(), file.family).await.map_err(|fault| match fault {
-                package::Fault::Mismatch(detail) => file.id.refuse(Reason::UploadTypeMismatch, detail),
-                package::Fault::Active(detail) => file.id.refuse(Reason::UploadContentDenied, detail),
-                package::Fault::Unreadable(error) => unreadable(&error),
-            })?;
-            let (scan, engine) = self.scan(&file, body).await?;
+            let contents = inside::look(&file, body, self.archives, self.scanner.as_ref()).await?;
+            self.judge_contents(&file.id, &contents)?;
+            let (mut scan, engine) = self.scan(&file, body).await?;
+            if contents.closed.is_some() && scan == "clean" {
+                scan = "not_scanned";
+            }
             reports.push(FileReport {
                 field: file.id.field.unwrap_or_default(),
                 filename: file.id.filename,
@@ -208,6 +211,19 @@ impl Rules {
         let header = report::value(&reports)?;
         let pending = Pending { stored, ..Pending::default() };
         Ok(Findings { request_headers: vec![(report::NAME, header)], files: reports, pending })
+    }
+
+    /// Judges what came out of an archive that is sound.
+    fn judge_contents(&self, id: &FileId, contents: &Contents) -> Result<(), Denial> {
+        if let Some(found) = contents.infected {
+            return Err(id.refuse(Reason::UploadInfected, format!("found in an archive: {found}")));
+        }
+        match (contents.closed, self.policy.on_unscanned) {
+            (Some(what), Fallback::Deny) => {
+                Err(id.refuse(Reason::UploadArchiveDenied, format!("cannot be looked into: {what}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Asks the scanner and applies its policy. Gives the report's `scan` and `engine`.
@@ -249,10 +265,6 @@ fn unscanned(id: &FileId, why: &Unscanned) -> Denial {
         false => Reason::UploadContentDenied,
     };
     id.refuse(reason, format!("not scanned: {why:?}"))
-}
-
-fn unreadable(error: &std::io::Error) -> Denial {
-    Denial::new(Reason::Internal, format!("the spooled body cannot be read back: {error}"))
 }
 
 /// The one value of a header, if there is any.

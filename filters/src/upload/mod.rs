@@ -3,8 +3,8 @@
 //! Bytes pass through in one direction, and every stage is blind to where chunks end:
 //!
 //! ```text
-//! content type → multipart parser → part head → name → extension → size → content → whole body: package, scan
-//! (content_type)  (multipart)       (part)      (name)  (sniff)     (file) (active, svg, pdf, picture)  (package, scan)
+//! content type → multipart parser → part head → name → extension → size → content → whole body: inside, scan
+//! (content_type)  (multipart)       (part)      (name)  (sniff)     (file) (active, svg, pdf, picture)  (inside, scan)
 //! ```
 //!
 //! Then the books: was the file stored before (dedupe), is there room for it (storage).
@@ -13,17 +13,20 @@
 //! between, so that the same bytes give the same verdict however they were divided.
 
 mod active;
+pub mod archive;
 mod builtin;
 mod content_type;
 mod declared;
 mod dedupe;
 mod family;
 mod file;
+mod inside;
 mod inspector;
 mod ledger;
 mod multipart;
 mod name;
-mod package;
+mod office;
+pub mod ole;
 mod part;
 mod pdf;
 mod picture;
@@ -54,4 +57,9 @@ use std::borrow::Cow;
 /// 400 `upload.malformed`: two readers of these bytes could differ.
 fn malformed(detail: impl Into<Cow<'static, str>>) -> Denial {
     Denial::new(Reason::UploadMalformed, detail)
+}
+
+/// 500: the spool failed.
+fn unreadable(error: &std::io::Error) -> Denial {
+    Denial::new(Reason::Internal, format!("the spooled body cannot be read back: {error}"))
 }

@@ -90,9 +90,12 @@ pub(crate) fn office() -> Vec<u8> {
         let offset = body.len() as u32;
         let tail = [&[4, 0, 0, 0, 4, 0, 0, 0][..], &(name.len() as u16).to_le_bytes(), &[0, 0]].concat();
         body.extend(
-            [b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0", &tail[..], name.as_bytes(), b"data"].concat(),
+            [b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\x63\xf3\xf3\xad", &tail[..], name.as_bytes(), b"data"]
+                .concat(),
         );
-        directory.extend([b"PK\x01\x02\x14\0\x14\0\0\0\0\0\0\0\0\0\0\0\0\0", &tail[..], &[0; 10]].concat());
+        directory.extend(
+            [b"PK\x01\x02\x14\0\x14\0\0\0\0\0\0\0\0\0\x63\xf3\xf3\xad", &tail[..], &[0; 10]].concat(),
+        );
         directory.extend([&offset.to_le_bytes()[..], name.as_bytes()].concat());
     }
     let (length, start) = ((directory.len() as u32).to_le_bytes(), (body.len() as u32).to_le_bytes());

@@ -1,17 +1,20 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
-use config::rules::UploadClass;
+use config::rules::{Archives, UploadClass};
 use config::{Plan, Tenant};
 use proptest::prelude::*;
 
 use super::*;
 use crate::pipeline::Stores;
+use crate::upload::archive::samples::{Entry, gzip, zip as zip_with, zip_of as zip};
 use crate::upload::builtin::{Builtin, tests::eicar};
-use crate::upload::package::tests::zip;
 use crate::upload::scan::tests::Memory;
 
 const BOUNDARY: &str = "----WebKitFormBoundaryX";
+
+const LIMITS: Archives =
+    Archives { max_members: 10, max_member: 2 << 20, max_total: 4 << 20, max_ratio: 100, max_depth: 2 };
 
 /// What a request came to: its files and the header, or the code and entries of the refusal.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +41,7 @@ struct Upload {
     raw: bool,
     declared_type: bool,
     pdf_active: bool,
+    archives: Archives,
     scanner: Arc<dyn Scanner>,
     policy: ScanPolicy,
     tenant: Option<Tenant>,
@@ -64,6 +68,7 @@ impl Upload {
             raw: false,
             declared_type: true,
             pdf_active: false,
+            archives: LIMITS,
             scanner: Arc::new(Builtin::default()),
             policy: ScanPolicy { on_failure: Fallback::Deny, on_unscanned: Fallback::Deny },
             tenant: None,
@@ -141,6 +146,7 @@ impl Upload {
                 class("image", &["png", "jpg", "svg", "gif"], 8 * 1024),
                 class("document", &["docx", "pdf"], 1 << 20),
                 class("text", &["txt", "csv"], 1 << 20),
+                class("archive", &["zip", "gz", "rar"], 1 << 20),
             ],
             scan: true,
             raw: self.raw,
@@ -150,6 +156,7 @@ impl Upload {
             pdf_active: self.pdf_active,
             dedupe: None,
             quota: false,
+            archives: self.archives,
         };
         let mut request = RequestHeader::build(self.method, self.path.as_bytes(), None).unwrap();
         for (name, value) in &self.headers {
@@ -294,6 +301,72 @@ async fn a_plan_has_its_classes_and_its_sizes() {
             assert_eq!((errors[0].filename.as_deref(), errors[0].limit), (Some(name), limit));
         }
     }
+}
+
+#[tokio::test]
+async fn looks_into_archives_and_office_files() {
+    let types = Entry::new("[Content_Types].xml", b"<Types/>");
+    let word = |extra: &[Entry]| {
+        zip_with(&[&[types.clone(), Entry::new("word/document.xml", b"<document/>")], extra].concat())
+    };
+    let link = |kind: &str| {
+        let rels = format!("<Relationship Type='x/{kind}' Target='http://x/' TargetMode='External'/>");
+        word(&[Entry::new("word/_rels/a.rels", rels.as_bytes())])
+    };
+    let infected = [vec![b'x'; 50_000], eicar()].concat();
+    let infected = zip_with(&[Entry::new("a", b"x"), Entry::new("b", &infected)]);
+    let macros = word(&[Entry::new("word/x.xml", b"<Override ContentType='a.vbaProject'/>")]);
+    let nested = zip_with(&[Entry::new("a.docx", &macros)]);
+    let cut = word(&[]);
+    let rar = b"Rar!\x1a\x07\x01\0";
+    for (name, data, code, limit) in [
+        ("a.zip", zip(&["a", "b"]), "passed", None),
+        ("a.gz", gzip(b"text"), "passed", None),
+        ("a.docx", link("hyperlink"), "passed", None),
+        ("a.docx", link("attachedTemplate"), "upload.content_denied", None),
+        ("a.docx", macros, "upload.content_denied", None),
+        ("a.zip", nested, "upload.content_denied", None),
+        ("a.docx", cut[..cut.len() - 1].to_vec(), "upload.type_mismatch", None),
+        ("a.zip", cut[..cut.len() - 1].to_vec(), "upload.archive_denied", None),
+        ("a.docx", word(&[Entry::new("b", &vec![0; (2 << 20) + 1])]), "upload.archive_denied", Some(100)),
+        (
+            "a.zip",
+            zip(&["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "a"]),
+            "upload.archive_denied",
+            Some(10),
+        ),
+        ("a.gz", gzip(&vec![0; 3 << 20]), "upload.archive_denied", Some(100)),
+        ("a.gz", gzip(&gzip(&zip(&["a"]))), "upload.archive_denied", Some(2)),
+        ("a.zip", zip(&["../a"]), "upload.archive_denied", None),
+        ("a.zip", infected, "upload.infected", None),
+        ("a.rar", rar.to_vec(), "upload.archive_denied", None),
+        ("a.zip", zip_with(&[Entry::new("a.rar", rar)]), "upload.archive_denied", None),
+    ] {
+        let outcome = Upload::file(name, &data).send().await;
+        assert_eq!(outcome.code(), code, "{name} {outcome:?}");
+        if let Outcome::Refused(_, errors, _) = outcome {
+            assert_eq!((errors[0].filename.as_deref(), errors[0].limit), (Some(name), limit));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_opened_is_not_scanned() {
+    let secret = zip_with(&[Entry::new("a", b"secret").with(|entry| entry.flags |= 1)]);
+    for (on_unscanned, expected) in
+        [(Fallback::Allow, "not_scanned"), (Fallback::Deny, "upload.archive_denied")]
+    {
+        let upload = Upload::file("a.zip", &secret);
+        let answer = Answer::Says(Scanned::Clean);
+        let told = match upload.scanned_by(answer, Fallback::Deny, on_unscanned).send().await {
+            Outcome::Passed(files, _) => files[0].scan,
+            Outcome::Refused(code, ..) => code,
+        };
+        assert_eq!(told, expected);
+    }
+    let infected = Answer::Says(Scanned::Infected("X".into()));
+    let upload = Upload::file("a.zip", &secret).scanned_by(infected, Fallback::Deny, Fallback::Allow);
+    assert_eq!(upload.send().await.code(), "upload.infected");
 }
 
 #[tokio::test]

@@ -1,0 +1,407 @@
+//! One part of an office file: what it says that acts or fetches.
+
+use super::xml::{Seen, Tag, Xml, decoded};
+
+/// Bytes of a part that tell whether it is XML.
+const START: usize = 8;
+/// Bytes of a field's instruction that are kept: its first word, however it is written.
+const MAX_WORD: usize = 256;
+/// Fields in fields.
+const MAX_FIELDS: usize = 64;
+
+/// Words in a content type that only parts with programs have.
+const ACTING_TYPES: [&str; 5] = ["macroenabled", "vbaproject", "vbadata", "macrosheet", "activex"];
+/// The last words of relationships that lead to what acts.
+const ACTING_LINKS: [&str; 7] = [
+    "vbaproject",
+    "wordvbadata",
+    "xlmacrosheet",
+    "xlintlmacrosheet",
+    "oleobject",
+    "control",
+    "activexcontrolbinary",
+];
+/// What may be linked to outside, when it is on the web.
+const MEDIA_LINKS: [&str; 4] = ["image", "audio", "video", "media"];
+/// Fields that start or fetch something without being asked (ECMA-376 part 1 section 17.16.5).
+const ACTING_FIELDS: [&str; 3] = ["DDE", "DDEAUTO", "LINK"];
+
+const WANTED: &[&[u8]] = &[b"Type", b"TargetMode", b"Target", b"ContentType", b"instr", b"fldCharType"];
+
+/// A part while it comes.
+#[derive(Default)]
+pub(super) struct Part {
+    start: Vec<u8>,
+    /// Set once the start has told that it is XML.
+    text: Option<Text>,
+    is_told: bool,
+    fault: Option<&'static str>,
+}
+
+impl Part {
+    /// Takes the next bytes.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.is_told {
+            self.read(bytes);
+            return;
+        }
+        self.start.extend_from_slice(bytes);
+        if self.start.len() >= START {
+            self.tell();
+        }
+    }
+
+    /// The part is whole: what is wrong with it.
+    pub(super) fn end(mut self) -> Option<&'static str> {
+        if !self.is_told {
+            self.tell();
+        }
+        let unread = self.text.as_mut().and_then(Text::end);
+        self.fault.or(unread)
+    }
+
+    fn tell(&mut self) {
+        self.is_told = true;
+        let start = std::mem::take(&mut self.start);
+        let text = &start[..start.len().min(START)];
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
+        self.fault = match start.as_slice() {
+            [0xd0, 0xcf, 0x11, 0xe0, ..] => Some("an embedded OLE object"),
+            [b'{', b'\\', b'r', b't', ..] => Some("an embedded RTF document"),
+            // Wide characters: a mark or a bracket.
+            [0xff, 0xfe, b'<' | b' ' | 9 | 10 | 13, 0, ..]
+            | [0xfe, 0xff, 0, b'<' | b' ' | 9 | 10 | 13, ..]
+            | [b'<', 0, _, 0, ..]
+            | [0, b'<', 0, _, ..]
+            | [0, 0, 0xfe, 0xff, ..]
+            | [0, 0, 0, b'<', ..]
+            | [0x4c, 0x6f, 0xa7, 0x94, ..] => Some("XML that is not in UTF-8"),
+            _ => None,
+        };
+        // White space alone may be the start of either.
+        if text.starts_with(b"<") || text.is_empty() {
+            self.text = Some(Text::new());
+        }
+        self.read(&start);
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        let Some(text) = &mut self.text else { return };
+        match text.push(bytes) {
+            Ok(()) => {}
+            Err(Stop::Harmless) => self.text = None,
+            Err(Stop::Fault(fault)) => {
+                self.fault.get_or_insert(fault);
+                self.text = None;
+            }
+        }
+    }
+}
+
+/// Why the rest of a part is not read.
+enum Stop {
+    Harmless,
+    Fault(&'static str),
+}
+
+struct Text {
+    xml: Xml,
+    judge: Judge,
+}
+
+/// What is known of the XML so far.
+struct Judge {
+    /// Says that it is a picture in SVG; its root must be one.
+    is_svg: bool,
+    has_root: bool,
+    /// Inside of text that belongs to a field.
+    in_instruction: bool,
+    /// The fields that are open, the innermost last. The first is for text outside of any.
+    fields: Vec<Field>,
+    stop: Option<Stop>,
+}
+
+#[derive(Default)]
+struct Field {
+    /// The beginning of its instruction, as it is written.
+    instruction: Vec<u8>,
+    /// The instruction is over; what follows is what it gave.
+    has_result: bool,
+}
+
+impl Text {
+    fn new() -> Self {
+        let fields = vec![Field::default()];
+        let judge = Judge { is_svg: false, has_root: false, in_instruction: false, fields, stop: None };
+        Self { xml: Xml::new(WANTED), judge }
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Stop> {
+        let judge = &mut self.judge;
+        self.xml.push(bytes, &mut |seen| {
+            if judge.stop.is_none() {
+                judge.stop = judge.see(&seen);
+            }
+        });
+        judge.stop.take().map_or(Ok(()), Err)
+    }
+
+    fn end(&mut self) -> Option<&'static str> {
+        self.judge.fields.iter().find_map(|field| acting_field(&field.instruction))
+    }
+}
+
+impl Judge {
+    fn see(&mut self, seen: &Seen<'_>) -> Option<Stop> {
+        match seen {
+            Seen::Declaration(text) => {
+                if is_foreign(text) {
+                    return Some(Stop::Fault("XML that is not in UTF-8"));
+                }
+            }
+            Seen::DocumentType(name) => {
+                self.is_svg = name.eq_ignore_ascii_case(b"svg") && !self.has_root;
+                if !self.is_svg {
+                    return Some(Stop::Fault("an XML part with a document type"));
+                }
+            }
+            Seen::Start(tag) => {
+                if !std::mem::replace(&mut self.has_root, true) {
+                    match (tag.name == b"svg", self.is_svg) {
+                        (true, _) => return Some(Stop::Harmless),
+                        (false, true) => return Some(Stop::Fault("an XML part with a document type")),
+                        (false, false) => {}
+                    }
+                }
+                return self.start(tag).map(Stop::Fault);
+            }
+            Seen::End(b"instrText" | b"delInstrText") => self.in_instruction = false,
+            Seen::Text(text) if self.in_instruction => {
+                if let Some(field) = self.fields.last_mut() {
+                    let text = match field.instruction.is_empty() {
+                        true => text.trim_ascii_start(),
+                        false => text,
+                    };
+                    let room = MAX_WORD.saturating_sub(field.instruction.len()).min(text.len());
+                    field.instruction.extend_from_slice(&text[..room]);
+                }
+            }
+            Seen::End(_) | Seen::Text(_) => {}
+        }
+        None
+    }
+
+    fn start(&mut self, tag: &Tag) -> Option<&'static str> {
+        match tag.name.as_slice() {
+            b"Default" | b"Override" => {
+                let acts = |kind: String| {
+                    let kind = kind.to_lowercase();
+                    ACTING_TYPES.iter().any(|acting| kind.contains(acting))
+                };
+                (tag.is_cut || tag.values(b"ContentType").any(acts)).then_some("a part with macros")
+            }
+            b"Relationship" => relationship(tag),
+            b"ddeLink" | b"oleLink" => Some("a link to another program"),
+            b"fldSimple" => {
+                let cut = tag.is_cut.then_some("a field that hides its kind");
+                cut.or_else(|| tag.values(b"instr").find_map(|text| acting_field(text.as_bytes())))
+            }
+            b"instrText" | b"delInstrText" => {
+                self.in_instruction = true;
+                None
+            }
+            b"fldChar" => {
+                let kinds: Vec<String> = tag.values(b"fldCharType").collect();
+                let has = |kind: &str| kinds.iter().any(|own| own.trim() == kind);
+                if has("begin") { self.begin() } else { self.close(has("end")) }
+            }
+            _ => None,
+        }
+    }
+
+    /// A field begins, inside of the one before or not.
+    fn begin(&mut self) -> Option<&'static str> {
+        let is_inner = self.fields.len() > 1;
+        let outer = self.fields.last().filter(|outer| is_inner && !outer.has_result);
+        let names = |outer: &Field| decoded(&outer.instruction).trim_start().chars().all(char::is_alphabetic);
+        if outer.is_some_and(names) {
+            return Some("a field whose kind another field makes");
+        }
+        if self.fields.len() > MAX_FIELDS {
+            return Some("fields in fields, very deep");
+        }
+        self.fields.push(Field::default());
+        None
+    }
+
+    /// A field's instruction is whole, and with `end` the field itself.
+    fn close(&mut self, end: bool) -> Option<&'static str> {
+        let field = self.fields.last_mut()?;
+        let fault = acting_field(&field.instruction);
+        field.instruction.clear();
+        field.has_result = true;
+        if end && self.fields.len() > 1 {
+            self.fields.pop();
+        }
+        fault
+    }
+}
+
+/// What a field does, by its first word.
+fn acting_field(written: &[u8]) -> Option<&'static str> {
+    let text = decoded(&written[..written.len().min(MAX_WORD)]);
+    let word = text.trim_start();
+    let kind = word.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    if ACTING_FIELDS.iter().any(|acting| acting.eq_ignore_ascii_case(kind)) {
+        return Some("a field that starts another program");
+    }
+    // The word may go on behind what was cut off.
+    let rest = &word[kind.len()..];
+    (written.len() >= MAX_WORD && (rest.is_empty() || rest.starts_with('&')))
+        .then_some("a field that hides its kind")
+}
+
+/// A relationship (ECMA-376 part 2 section 6.5): to a part that acts, or to something outside that is fetched unasked.
+fn relationship(tag: &Tag) -> Option<&'static str> {
+    if tag.is_cut {
+        return Some("a relationship that is very long");
+    }
+    let kinds: Vec<String> = tag
+        .values(b"Type")
+        .map(|kind| kind.trim().rsplit('/').next().unwrap_or_default().to_lowercase())
+        .collect();
+    if kinds.iter().any(|kind| ACTING_LINKS.contains(&kind.as_str())) {
+        return Some("a macro, an OLE object or a control");
+    }
+    if !tag.values(b"TargetMode").any(|mode| mode.trim().eq_ignore_ascii_case("external")) {
+        return None;
+    }
+    let on_the_web = tag.values(b"Target").all(|target| {
+        let target = target.trim().to_lowercase();
+        target.starts_with("http://") || target.starts_with("https://")
+    });
+    let may = |kind: &String| kind == "hyperlink" || (on_the_web && MEDIA_LINKS.contains(&kind.as_str()));
+    match !kinds.is_empty() && kinds.iter().all(may) {
+        true => None,
+        false => Some("a template or another part that is fetched from elsewhere"),
+    }
+}
+
+/// An encoding that does not write ASCII as ASCII does.
+fn is_foreign(declaration: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(declaration).to_lowercase();
+    let Some((_, rest)) = text.split_once("encoding") else { return false };
+    let name =
+        rest.trim_start_matches(|c: char| c.is_whitespace() || c == '=').trim_start_matches(['"', '\'']);
+    let name = name.split(['"', '\'', '?', ' ']).next().unwrap_or_default();
+    !["utf-8", "us-ascii", "ascii", "iso-8859-1", "windows-1252"].contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(text: &[u8]) -> Option<&'static str> {
+        let mut verdicts = [1, 7, 4096].map(|piece| {
+            let mut part = Part::default();
+            text.chunks(piece).for_each(|piece| part.push(piece));
+            part.end()
+        });
+        verdicts.sort_unstable();
+        assert_eq!(verdicts[0], verdicts[2], "the same in any pieces");
+        verdicts[0]
+    }
+
+    fn field(instructions: &[&str]) -> String {
+        let texts: String =
+            instructions.iter().map(|text| format!("<w:instrText>{text}</w:instrText>")).collect();
+        format!(
+            "<w:document><w:fldChar w:fldCharType=\"begin\"/>{texts}<w:fldChar w:fldCharType=\"end\"/></w:document>"
+        )
+    }
+
+    #[test]
+    fn lets_ordinary_parts_pass() {
+        let hyperlink = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/hyperlink";
+        let image = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/image";
+        for text in [
+            "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?><w:document/>".to_owned(),
+            field(&[" PAGE "]),
+            field(&[&" ".repeat(5000), "PAGE"]),
+            field(&[" HYPERLINK ", &"x".repeat(5000)]),
+            field(&[" HYPER", "LINK \"http://example.com/DDE\" "]),
+            field(&[" REF _DDE_LINK1 \\h "]),
+            "<w:p><w:t>DDEAUTO is a word</w:t></w:p>".to_owned(),
+            format!("<Relationship Type=\"{hyperlink}\" Target=\"file://x\" TargetMode=\"External\"/>"),
+            format!("<Relationship Type=\"{image}\" Target=\"https://x/y.png\" TargetMode=\"External\"/>"),
+            format!("<Relationship Type=\"{image}\" Target=\"media/image1.png\"/>"),
+            "<!DOCTYPE svg PUBLIC \"-//W3C//DTD SVG 1.1//EN\"><svg><fldSimple instr='DDE'/></svg>".to_owned(),
+            "<Default Extension=\"png\" ContentType=\"image/png\"/>".to_owned(),
+            "\u{feff}\n<a/>".to_owned(),
+        ] {
+            assert_eq!(judged(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(judged(b"\x89PNG<Relationship TargetMode='External'/>"), None, "no XML");
+        assert_eq!(judged(b""), None);
+    }
+
+    #[test]
+    fn lets_fields_in_fields_pass() {
+        let text = "<a><fldChar fldCharType='begin'/><instrText> IF </instrText><fldChar fldCharType='begin'/>\
+                    <instrText> MERGEFIELD x </instrText><fldChar fldCharType='end'/><instrText> = 1 </instrText>\
+                    <fldChar fldCharType='separate'/><fldChar fldCharType='begin'/><instrText>PAGE</instrText>\
+                    <fldChar fldCharType='end'/><fldChar fldCharType='end'/></a>";
+        assert_eq!(judged(text.as_bytes()), None);
+    }
+
+    #[test]
+    fn refuses_fields_that_start_programs_however_they_are_written() {
+        for text in [
+            field(&["DDEAUTO c:\\\\windows\\\\system32\\\\cmd.exe \"/k calc\""]),
+            field(&[" dde excel x y"]),
+            field(&["  DD", "EAUTO c:\\\\x"]),
+            field(&["D<!-- -->DE<![CDATA[AUTO x]]>"]),
+            field(&["&#68;&#x44;E x"]),
+            field(&["LINK Excel.Sheet.12 x"]),
+            field(&[&format!("{}DDE x", "&#32;".repeat(2000))]),
+            field(&[&format!("DD&#{}69; x", "0".repeat(300))]),
+            "<w:fldSimple w:instr=\"DDEAUTO c:\\\\x\"/>".to_owned(),
+            "<w:instrText>DDE x</w:instrText>".to_owned(),
+            "<a><fldChar fldCharType='begin'/><instrText>DD</instrText><fldChar fldCharType='begin'/>\
+             <instrText>QUOTE 69</instrText><fldChar fldCharType='end'/></a>"
+                .to_owned(),
+            "<ddeLink ddeService=\"cmd\" ddeTopic=\"/c calc\"/>".to_owned(),
+        ] {
+            assert!(judged(text.as_bytes()).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_fetched_and_what_acts() {
+        let base = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+        for kind in
+            ["attachedTemplate", "oleObject", "frame", "subDocument", "externalLinkPath", "aFChunk", "x"]
+        {
+            let text =
+                format!("<Relationship Type='{base}/{kind}' Target='http://x' TargetMode='External'/>");
+            assert!(judged(text.as_bytes()).is_some(), "{kind}");
+        }
+        for text in [
+            format!("<r:Relationship Type='{base}/image' Target='\\\\host\\a' TargetMode='External'/>"),
+            "<Relationship Target='http://x' TargetMode='Ext&#101;rnal'/>".to_owned(),
+            "<Relationship Type='http://schemas.microsoft.com/office/2006/relationships/vbaProject'/>"
+                .to_owned(),
+            "<Override ContentType='application/vnd.ms-word.document.macroEnabled.main+xml'/>".to_owned(),
+            "<Default ContentType=\"application/vnd.ms-office.VbaProject\"/>".to_owned(),
+            "<!DOCTYPE a [<!ENTITY b 'DDE'>]><a/>".to_owned(),
+            "<!DOCTYPE svg><document/>".to_owned(),
+            "<?xml version='1.0' encoding='UTF-7'?><a/>".to_owned(),
+            "{\\rtf1 }".to_owned(),
+        ] {
+            assert!(judged(text.as_bytes()).is_some(), "{text}");
+        }
+        assert!(judged(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1").is_some());
+        assert!(judged(b"\xff\xfe<\0a\0/\0>\0").is_some());
+        assert!(judged(b"<\0a\0/\0>\0").is_some());
+    }
+}

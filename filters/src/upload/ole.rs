@@ -1,0 +1,400 @@
+//! Office files of the old kind (MS-CFB): a small file system, of which the list of entries is read.
+//!
+//! Storages that hold macros or embedded objects are refused, and so is a document that is encrypted. Reads the header
+//! and the list, at most 1 MiB; of a workbook its first 256 KiB, where the sheets are named, and of a text the first sector.
+//!
+//! What this does not protect from: macros of a presentation, which are packed in its one stream.
+
+use std::io;
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::archive::Fault;
+use crate::filter::WholeBody;
+
+const HEADER: u64 = 512;
+/// Bytes of a workbook's beginning, where its sheets are named.
+const MAX_START: usize = 256 * 1024;
+const ENTRY: usize = 128;
+/// Bytes of the list of entries.
+const MAX_LIST: u64 = 1 << 20;
+/// Numbers from here on are no sectors.
+const NO_SECTOR: u32 = 0xffff_fffa;
+const END_OF_CHAIN: u32 = 0xffff_fffe;
+const NO_STREAM: u32 = 0xffff_ffff;
+/// Places in the header that say where the table of sectors is.
+const IN_HEADER: usize = 109;
+
+/// Storages and streams that only a file with macros has.
+const MACROS: [&str; 4] = ["macros", "_vba_project_cur", "vba", "_vba_project"];
+const ENCRYPTED_DOCUMENT: &str = "an encrypted document";
+const ENCRYPTED: [&str; 3] = ["encryptioninfo", "encryptedpackage", "\u{6}dataspaces"];
+
+/// Why a file cannot be judged, or must not pass.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Fault(Fault),
+    Unreadable(io::Error),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+const BROKEN: Fault = Fault::Mismatch("a compound file that is broken");
+
+/// Judges a file of which all bytes are here, by its extension: for fuzz targets.
+pub fn judge(bytes: &[u8], extension: &str) -> Result<(), Fault> {
+    let body = Slice(bytes);
+    match inspect(&body, 0..bytes.len() as u64, extension).now_or_never() {
+        Some(Err(Stop::Fault(fault))) => Err(fault),
+        Some(Err(Stop::Unreadable(_))) | None => Err(BROKEN),
+        Some(Ok(())) => Ok(()),
+    }
+}
+
+/// Checks the file in `range`, which has this extension.
+pub(super) async fn inspect(body: &dyn WholeBody, range: Range<u64>, extension: &str) -> Result<(), Stop> {
+    let mut file = Compound::open(body, range).await?;
+    let entries = file.entries().await?;
+    let main = entries.iter().find(|entry| entry.is_document(extension));
+    let Some(main) = main else {
+        return Err(Fault::Mismatch("a compound file that is no document of this kind").into());
+    };
+    let has = |names: &[&str]| entries.iter().any(|entry| names.contains(&entry.name.as_str()));
+    if has(&MACROS) {
+        return Err(Fault::Active("macros").into());
+    }
+    if has(&ENCRYPTED) {
+        return Err(Fault::Active(ENCRYPTED_DOCUMENT).into());
+    }
+    if let Some(fault) = file.document_fault(main).await? {
+        return Err(Fault::Active(fault).into());
+    }
+    match entries.iter().any(Entry::is_embedded) {
+        true => Err(Fault::Active("an embedded object").into()),
+        false => Ok(()),
+    }
+}
+
+/// A storage or a stream.
+struct Entry {
+    /// In lower case.
+    name: String,
+    child: u32,
+    start: u32,
+    size: u32,
+}
+
+impl Entry {
+    /// The stream that makes a file what its extension says.
+    fn is_document(&self, extension: &str) -> bool {
+        let names: &[&str] = match extension {
+            "doc" | "dot" => &["worddocument"],
+            "xls" | "xlt" => &["workbook", "book"],
+            "ppt" | "pps" | "pot" => &["powerpoint document"],
+            _ => return true,
+        };
+        names.contains(&self.name.as_str())
+    }
+
+    /// Word keeps an empty pool of objects in many a document.
+    fn is_embedded(&self) -> bool {
+        (self.name == "objectpool" && self.child != NO_STREAM)
+            || self.name.starts_with("mbd0")
+            || ["\u{1}ole10native", "package"].contains(&self.name.as_str())
+    }
+}
+
+struct Compound<'a> {
+    body: &'a dyn WholeBody,
+    range: Range<u64>,
+    /// A sector's size is two to this.
+    shift: u32,
+    first: u32,
+    /// Which sectors hold the table of sectors.
+    table: Vec<u32>,
+    /// The one that was read last.
+    read: Option<(u32, Vec<u8>)>,
+}
+
+impl<'a> Compound<'a> {
+    async fn open(body: &'a dyn WholeBody, range: Range<u64>) -> Result<Self, Stop> {
+        let mut file = Self { body, range, shift: 9, first: 0, table: Vec::new(), read: None };
+        let header = file.bytes(0, HEADER).await?;
+        let shift = u32::from(u16_at(&header, 30));
+        let known = header.starts_with(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+            && u16_at(&header, 28) == 0xfffe
+            && [(3, 9), (4, 12)].contains(&(u16_at(&header, 26), shift));
+        if !known {
+            return Err(BROKEN.into());
+        }
+        (file.shift, file.first) = (shift, u32_at(&header, 48));
+        file.table.extend((0..IN_HEADER).map(|at| u32_at(&header, 76 + 4 * at)));
+        let (mut next, per_sector) = (u32_at(&header, 68), (1usize << shift) / 4 - 1);
+        // A chain that is longer than the file goes in circles.
+        let most = (file.range.end - file.range.start) >> shift;
+        let mut seen = 0;
+        while next < NO_SECTOR && seen < most {
+            let sector = file.sector(next).await?;
+            file.table.extend((0..per_sector).map(|at| u32_at(&sector, 4 * at)));
+            next = u32_at(&sector, 4 * per_sector);
+            seen += 1;
+            if file.table.len() as u64 > IN_HEADER as u64 + most {
+                break;
+            }
+        }
+        Ok(file)
+    }
+
+    async fn entries(&mut self) -> Result<Vec<Entry>, Stop> {
+        let (mut entries, mut sector, mut read) = (Vec::new(), self.first, 0);
+        while sector != END_OF_CHAIN {
+            if read >= MAX_LIST {
+                return Err(BROKEN.into());
+            }
+            let bytes = self.sector(sector).await?;
+            read += bytes.len() as u64;
+            for entry in bytes.chunks_exact(ENTRY).filter(|entry| [1, 2, 5].contains(&entry[66])) {
+                let length = usize::from(u16_at(entry, 64)).clamp(2, 64) - 2;
+                let units =
+                    entry[..length].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+                let name: String = char::decode_utf16(units).map(|c| c.unwrap_or('\u{fffd}')).collect();
+                entries.push(Entry {
+                    name: name.to_lowercase(),
+                    child: u32_at(entry, 76),
+                    start: u32_at(entry, 116),
+                    size: u32_at(entry, 120),
+                });
+            }
+            sector = self.next(sector).await?;
+        }
+        Ok(entries)
+    }
+
+    /// What the beginning of the document says of it: encryption (MS-DOC 2.5.1, MS-XLS 2.4.117) and sheets of macros
+    /// (MS-XLS 2.4.28).
+    async fn document_fault(&mut self, main: &Entry) -> Result<Option<&'static str>, Stop> {
+        // A shorter stream is kept elsewhere.
+        if main.size < 4096 {
+            return Ok(None);
+        }
+        match main.name.as_str() {
+            "worddocument" => {
+                let start = self.sector(main.start).await?;
+                Ok((u16_at(&start, 10) & 0x0100 != 0).then_some(ENCRYPTED_DOCUMENT))
+            }
+            "workbook" | "book" => Ok(workbook_fault(&self.stream(main.start).await?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The first [`MAX_START`] bytes of a stream.
+    async fn stream(&mut self, start: u32) -> Result<Vec<u8>, Stop> {
+        let (mut bytes, mut sector) = (Vec::new(), start);
+        while bytes.len() < MAX_START && sector < NO_SECTOR {
+            let (mut count, mut next) = (1, self.next(sector).await?);
+            while next == sector + count && count < 64 {
+                next = self.next(next).await?;
+                count += 1;
+            }
+            let at = (u64::from(sector) + 1) << self.shift;
+            bytes.extend(self.bytes(at, u64::from(count) << self.shift).await?);
+            sector = next;
+        }
+        Ok(bytes)
+    }
+
+    /// The sector that follows another in its chain.
+    async fn next(&mut self, sector: u32) -> Result<u32, Stop> {
+        let per_sector = 1u32 << (self.shift - 2);
+        let place = usize::try_from(sector / per_sector).unwrap_or(usize::MAX);
+        let Some(&holder) = self.table.get(place).filter(|&&holder| holder < NO_SECTOR) else {
+            return Err(BROKEN.into());
+        };
+        if self.read.as_ref().is_none_or(|(known, _)| *known != holder) {
+            self.read = Some((holder, self.sector(holder).await?));
+        }
+        let table = self.read.as_ref().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default();
+        Ok(u32_at(table, 4 * (sector % per_sector) as usize))
+    }
+
+    /// The last sector of a file may be shorter than the others.
+    async fn sector(&self, number: u32) -> Result<Vec<u8>, Stop> {
+        if number >= NO_SECTOR {
+            return Err(BROKEN.into());
+        }
+        let mut bytes = self.bytes((u64::from(number) + 1) << self.shift, 1 << self.shift).await?;
+        bytes.resize(1 << self.shift, 0);
+        Ok(bytes)
+    }
+
+    async fn bytes(&self, at: u64, length: u64) -> Result<Vec<u8>, Stop> {
+        let mut at = self.range.start.saturating_add(at);
+        let end = at.saturating_add(length).min(self.range.end);
+        if at >= end {
+            return Err(BROKEN.into());
+        }
+        let mut bytes = Vec::new();
+        while at < end {
+            let piece = self.body.read(at..end).await.map_err(Stop::Unreadable)?;
+            if piece.is_empty() {
+                return Err(Stop::Unreadable(io::ErrorKind::UnexpectedEof.into()));
+            }
+            at += piece.len() as u64;
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Reads a workbook's records up to the end of what is true of all sheets (MS-XLS 2.1.4).
+fn workbook_fault(mut rest: &[u8]) -> Option<&'static str> {
+    while rest.len() >= 4 {
+        let length = usize::from(u16_at(rest, 2));
+        match u16_at(rest, 0) {
+            // EOF
+            0x000a => return None,
+            // FilePass
+            0x002f => return Some(ENCRYPTED_DOCUMENT),
+            // BoundSheet8: sheets of macros, and modules of Visual Basic
+            0x0085 if rest.get(9).is_some_and(|kind| [1, 6].contains(kind)) => return Some("macros"),
+            _ => rest = rest.get(4 + length..).unwrap_or_default(),
+        }
+    }
+    None
+}
+
+/// Little-endian; 0 beyond the end.
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..at + 2).map_or(0, |pair| u16::from_le_bytes([pair[0], pair[1]]))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
+}
+
+/// A body that is in memory.
+struct Slice<'a>(&'a [u8]);
+
+impl WholeBody for Slice<'_> {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> BoxFuture<'_, io::Result<Bytes>> {
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        let bytes = self.0.get(place(range.start)..place(range.end)).map(Bytes::copy_from_slice);
+        Box::pin(async { bytes.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A compound file with these entries below its root, of which the first has 4,096 bytes that begin as given.
+    fn compound(names: &[&str], start: &[u8]) -> Vec<u8> {
+        let mut header = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec();
+        header.resize(24, 0);
+        header.extend_from_slice(&[0x3e, 0, 3, 0, 0xfe, 0xff, 9, 0, 6, 0]);
+        header.resize(48, 0);
+        header.extend_from_slice(&1u32.to_le_bytes());
+        header.resize(68, 0);
+        header.extend_from_slice(&END_OF_CHAIN.to_le_bytes());
+        header.resize(76, 0);
+        header.extend_from_slice(&0u32.to_le_bytes());
+        header.resize(512, 0xff);
+        let list = (names.len() + 1).div_ceil(4) as u32;
+        let chain = |first: u32, count: u32| {
+            (1..=count).map(move |n| if n == count { END_OF_CHAIN } else { first + n })
+        };
+        let mut table: Vec<u32> =
+            [0xffff_fffd].into_iter().chain(chain(1, list)).chain(chain(1 + list, 8)).collect();
+        table.resize(128, 0xffff_ffff);
+        let mut directory = Vec::new();
+        for (at, name) in ["Root Entry"].iter().chain(names).enumerate() {
+            let mut entry: Vec<u8> = name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            let length = entry.len() as u16 + 2;
+            entry.resize(64, 0);
+            entry.extend_from_slice(&length.to_le_bytes());
+            entry.push(if at == 0 { 5 } else { 2 });
+            entry.resize(76, 0xff);
+            entry.extend_from_slice(&if name.ends_with("Pool") { 1 } else { NO_STREAM }.to_le_bytes());
+            entry.resize(116, 0);
+            entry.extend_from_slice(&(1 + list).to_le_bytes());
+            entry.extend_from_slice(&4096u32.to_le_bytes());
+            entry.resize(ENTRY, 0);
+            directory.extend_from_slice(&entry);
+        }
+        directory.resize(512 * list as usize, 0);
+        let mut stream = start.to_vec();
+        stream.resize(4096, 0);
+        [header, table.into_iter().flat_map(u32::to_le_bytes).collect(), directory, stream].concat()
+    }
+
+    #[test]
+    fn lets_documents_pass_as_what_they_are() {
+        assert_eq!(judge(&compound(&["WordDocument", "1Table", "ObjectPoolx"], b""), "doc"), Ok(()));
+        assert_eq!(
+            judge(&compound(&["Workbook", "a", "b", "c", "d", "e"], b"\x09\x08\x04\0abcd"), "xls"),
+            Ok(())
+        );
+        assert!(matches!(judge(&compound(&["Workbook"], b""), "doc"), Err(Fault::Mismatch(_))));
+    }
+
+    #[test]
+    fn refuses_macros_objects_and_encryption() {
+        for name in [
+            "Macros",
+            "VBA",
+            "_VBA_PROJECT_CUR",
+            "_VBA_PROJECT",
+            "ObjectPool",
+            "\u{1}Ole10Native",
+            "MBD00012345",
+            "EncryptionInfo",
+            "EncryptedPackage",
+        ] {
+            let file = compound(&["WordDocument", "a", "b", name], b"");
+            assert!(matches!(judge(&file, "doc"), Err(Fault::Active(_))), "{name}");
+        }
+        let word = compound(&["WordDocument"], &[0xec, 0xa5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert!(matches!(judge(&word, "doc"), Err(Fault::Active(_))));
+        let excel = compound(&["Workbook"], b"\x09\x08\x02\0ab\x2f\0\x02\0xx");
+        assert!(matches!(judge(&excel, "xls"), Err(Fault::Active(_))));
+        for (kind, passes) in [(0, true), (1, false), (2, true), (6, false)] {
+            let sheets =
+                [b"\x09\x08\x02\0ab\x85\0\x08\0\0\0\0\0\0".as_slice(), &[kind, 0, 0, 10, 0, 0, 0]].concat();
+            assert_eq!(judge(&compound(&["Workbook"], &sheets), "xls").is_ok(), passes, "{kind}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_broken_and_ends_in_circles() {
+        let good = compound(&["WordDocument"], b"");
+        for cut in [0, 8, 511, 512, 1000, 1100] {
+            assert!(judge(&good[..cut], "doc").is_err(), "{cut}");
+        }
+        let mut circle = good.clone();
+        circle[512 + 4..512 + 8].copy_from_slice(&1u32.to_le_bytes());
+        assert_eq!(judge(&circle, "doc"), Err(BROKEN));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(changes in proptest::collection::vec((0..6000usize, 0..=255u8), 0..20)) {
+            let mut file = compound(&["WordDocument", "a", "b", "c", "d"], b"");
+            for (at, byte) in changes {
+                let length = file.len();
+                file[at % length] = byte;
+            }
+            let _ = judge(&file, "doc");
+        }
+    }
+}
