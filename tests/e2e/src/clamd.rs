@@ -19,9 +19,21 @@ pub struct Clamd {
     folder: TempDir,
 }
 
-impl Clamd {
+/// What a daemon is started with.
+pub struct Builder {
+    settings: Vec<(&'static str, String)>,
+}
+
+impl Builder {
+    /// One line of `clamd.conf`, in place of the one that is there.
+    pub fn setting(mut self, name: &'static str, value: &str) -> Self {
+        self.settings.retain(|(known, _)| *known != name);
+        self.settings.push((name, value.to_owned()));
+        self
+    }
+
     /// Starts it on a free port and a Unix socket, with one signature.
-    pub fn start() -> Self {
+    pub fn start(self) -> Clamd {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let at = folder.path();
         let database = at.join("signatures");
@@ -29,18 +41,50 @@ impl Clamd {
         let signature = format!("Eicar-Test-Signature:0:*:{}\n", hex::encode(sample::eicar()));
         fs::write(database.join("eicar.ndb"), signature).expect("the folder is writable");
         let address = free_address();
-        let settings = format!(
+        let mut settings = format!(
             "Foreground yes\nDatabaseDirectory {database}\nTemporaryDirectory {at}\nLocalSocket {at}/clamd.sock\n\
-             TCPAddr 127.0.0.1\nTCPSocket {port}\nStreamMaxLength 200M\nMaxScanSize 200M\nMaxFileSize 200M\n\
-             MaxThreads 12\nCommandReadTimeout 30\nReadTimeout 60\n",
+             TCPAddr 127.0.0.1\nTCPSocket {port}\n",
             database = database.display(),
             at = at.display(),
             port = address.port(),
         );
+        for (name, value) in &self.settings {
+            settings.push_str(&format!("{name} {value}\n"));
+        }
         fs::write(at.join("clamd.conf"), settings).expect("the folder is writable");
-        let mut clamd = Self { process: launch(&folder), address, folder };
+        let mut clamd = Clamd { process: launch(&folder), address, folder };
         clamd.wait_until_ready();
         clamd
+    }
+}
+
+impl Clamd {
+    /// Starts it with limits that are larger than what the tests send.
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    /// The same, with other settings.
+    pub fn builder() -> Builder {
+        let limits = [("StreamMaxLength", "200M"), ("MaxScanSize", "200M"), ("MaxFileSize", "200M")];
+        let rest = [("MaxThreads", "12"), ("CommandReadTimeout", "30"), ("ReadTimeout", "60")];
+        let settings = limits.into_iter().chain(rest);
+        Builder { settings: settings.map(|(name, value)| (name, value.to_owned())).collect() }
+    }
+
+    /// What it says of a file that nobody else has looked at, such as `stream: OK`.
+    pub fn judge(&self, file: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.address).expect("clamd is there");
+        stream.set_read_timeout(Some(SOON)).expect("a time limit can be set");
+        stream.write_all(b"zINSTREAM\0").expect("clamd reads");
+        for piece in file.chunks(64 * 1024) {
+            let length = u32::try_from(piece.len()).expect("a piece is short").to_be_bytes();
+            stream.write_all(&[&length, piece].concat()).expect("clamd reads");
+        }
+        stream.write_all(&[0; 4]).expect("clamd reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("clamd answers in text");
+        answer.trim_end_matches('\0').to_owned()
     }
 
     /// `scanner.address` of its port.

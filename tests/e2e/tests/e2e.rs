@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a journey fails by panicking")]
 
+mod archives;
 mod attacks;
 mod bodies;
 mod canary;
