@@ -168,15 +168,19 @@ async fn answer(session: &ServerSession, body: &[u8], shared: &Arc<Shared>, acts
             unlock(shared, &path["/lockouts/".len()..]).await
         }
         path if path.starts_with("/lockouts/") => Answer::not_allowed("DELETE"),
-        path if path.starts_with("/tenants/") && path.ends_with("/usage") => {
-            let tenant = &path["/tenants/".len()..].trim_end_matches("/usage");
-            usage(shared, &head.method, tenant, body).await
-        }
         "/" | "/healthz" | "/readyz" | "/metrics" | "/policy" | "/lockouts" => {
             Answer::not_allowed("GET, HEAD")
         }
-        _ => Answer::json(404, &json!({ "error": "there is nothing at this address" })),
+        path => match tenant_of(path) {
+            Some(tenant) => usage(shared, &head.method, tenant, body).await,
+            None => Answer::json(404, &json!({ "error": "there is nothing at this address" })),
+        },
     }
+}
+
+/// The tenant whose usage is at this path, as it is written there.
+fn tenant_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/tenants/")?.strip_suffix("/usage")
 }
 
 fn metrics(shared: &Shared) -> String {

@@ -360,6 +360,8 @@ fn the_operator_sees_and_sets_what_is_used() {
     assert_eq!(usage(&gateway), (4096, 0));
     gateway.ask("/tenants/t-nobody/usage").is(404);
     gateway.ask("/tenants/beta/usage").is(404);
+    gateway.ask("/tenants/t-beta/usage/usage").is(404);
+    gateway.ask("/tenants/usage").is(404);
     let admin = gateway.admin();
     for body in [
         "",
