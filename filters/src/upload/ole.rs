@@ -1,9 +1,8 @@
 //! Office files of the old kind (MS-CFB): a small file system, of which the list of entries is read.
 //!
 //! Storages that hold macros or embedded objects are refused, and so is a document that is encrypted. Reads the header
-//! and the list, at most 1 MiB; of a workbook its first 256 KiB, where the sheets are named, and of a text the first sector.
-//!
-//! What this does not protect from: macros of a presentation, which are packed in its one stream.
+//! and the list, at most 1 MiB; of a text the first sector, of a workbook the first 256 KiB, where the sheets are named,
+//! and of a presentation all of its stream.
 
 use std::io;
 use std::ops::Range;
@@ -11,6 +10,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use memchr::memmem::Finder;
 
 use super::archive::Fault;
 use crate::filter::WholeBody;
@@ -21,6 +21,9 @@ const MAX_START: usize = 256 * 1024;
 const ENTRY: usize = 128;
 /// Bytes of the list of entries.
 const MAX_LIST: u64 = 1 << 20;
+/// The head of a presentation's record about Visual Basic and of the atom in it; then come a reference and whether
+/// there is a program.
+const PROGRAM: &[u8] = b"\x1f\x00\xff\x03\x14\x00\x00\x00\x02\x00\x00\x04\x0c\x00\x00\x00";
 /// Numbers from here on are no sectors.
 const NO_SECTOR: u32 = 0xffff_fffa;
 const END_OF_CHAIN: u32 = 0xffff_fffe;
@@ -190,6 +193,7 @@ impl<'a> Compound<'a> {
                 Ok((u16_at(&start, 10) & 0x0100 != 0).then_some(ENCRYPTED_DOCUMENT))
             }
             "workbook" | "book" => Ok(workbook_fault(&self.stream(main.start).await?)),
+            "powerpoint document" => Ok(self.has_program(main.start).await?.then_some("macros")),
             _ => Ok(None),
         }
     }
@@ -198,16 +202,43 @@ impl<'a> Compound<'a> {
     async fn stream(&mut self, start: u32) -> Result<Vec<u8>, Stop> {
         let (mut bytes, mut sector) = (Vec::new(), start);
         while bytes.len() < MAX_START && sector < NO_SECTOR {
-            let (mut count, mut next) = (1, self.next(sector).await?);
-            while next == sector + count && count < 64 {
-                next = self.next(next).await?;
-                count += 1;
-            }
-            let at = (u64::from(sector) + 1) << self.shift;
-            bytes.extend(self.bytes(at, u64::from(count) << self.shift).await?);
+            let (piece, next) = self.run(sector).await?;
+            bytes.extend(piece);
             sector = next;
         }
         Ok(bytes)
+    }
+
+    /// Whether a presentation says that it has a project of Visual Basic (MS-PPT 2.4.10): looked for in the whole stream.
+    async fn has_program(&mut self, start: u32) -> Result<bool, Stop> {
+        let finder = Finder::new(PROGRAM);
+        let (mut window, mut sector, mut read) = (Vec::new(), start, 0);
+        while sector < NO_SECTOR {
+            let (piece, next) = self.run(sector).await?;
+            read += piece.len() as u64;
+            // A chain that is longer than the file goes in circles.
+            if read > (self.range.end - self.range.start) + (1 << self.shift) {
+                return Err(BROKEN.into());
+            }
+            window.extend(piece);
+            if finder.find_iter(&window).any(|at| u32_at(&window, at + PROGRAM.len() + 4) != 0) {
+                return Ok(true);
+            }
+            window.drain(..window.len().saturating_sub(PROGRAM.len() + 8));
+            sector = next;
+        }
+        Ok(false)
+    }
+
+    /// Sectors of a chain that stand one behind the other, 64 at most, and the sector that follows them.
+    async fn run(&mut self, sector: u32) -> Result<(Vec<u8>, u32), Stop> {
+        let (mut count, mut next) = (1, self.next(sector).await?);
+        while next == sector.wrapping_add(count) && count < 64 {
+            next = self.next(next).await?;
+            count += 1;
+        }
+        let at = (u64::from(sector) + 1) << self.shift;
+        Ok((self.bytes(at, u64::from(count) << self.shift).await?, next))
     }
 
     /// The sector that follows another in its chain.
@@ -372,6 +403,19 @@ mod tests {
             let sheets =
                 [b"\x09\x08\x02\0ab\x85\0\x08\0\0\0\0\0\0".as_slice(), &[kind, 0, 0, 10, 0, 0, 0]].concat();
             assert_eq!(judge(&compound(&["Workbook"], &sheets), "xls").is_ok(), passes, "{kind}");
+        }
+    }
+
+    #[test]
+    fn finds_the_program_of_a_presentation() {
+        for place in [0, 100, 505, 4000] {
+            for (flag, passes) in [(0, true), (1, false)] {
+                let mut stream = vec![0x55; place];
+                stream.extend_from_slice(PROGRAM);
+                stream.extend_from_slice(&[9, 0, 0, 0, flag, 0, 0, 0, 2, 0, 0, 0]);
+                let file = compound(&["PowerPoint Document"], &stream);
+                assert_eq!(judge(&file, "ppt").is_ok(), passes, "{place} {flag}");
+            }
         }
     }
 
