@@ -103,6 +103,10 @@ fn form_data(value: &str) -> Result<(String, Option<String>), Denial> {
             Err(malformed("a field name that is empty or too long"))
         }
         Some(name) if name.contains('\\') => Err(malformed("a backslash in a field name")),
+        // Python ends lines at these, too.
+        Some(name) if name.contains(['\u{85}', '\u{2028}', '\u{2029}']) => {
+            Err(malformed("a line break in a field name"))
+        }
         Some(name) if name.contains("=?") => Err(malformed("an encoded word for a field name")),
         Some(name) => Ok((name.to_owned(), filename)),
         None => Err(malformed("a part without a name")),
@@ -319,6 +323,8 @@ mod tests {
             "Content-Disposition: form-data; name=\"a\\b\"",
             "Content-Disposition: form-data; name=\"=?utf-8?Q?a?=\"",
             "Content-Disposition: form-data; name='a'",
+            "Content-Disposition: form-data; name=\"a\u{2028}b\"",
+            "Content-Disposition: form-data; name=\"a\u{85}b\"",
             "Content-Disposition: form-data; name=a; filename='b.php'",
             "Content-Disposition: form-data; name=a; filename=it's;filename*=utf-8''b",
             "Content-Disposition: form-data; name=\"a\"; filename*0*=utf-8''b.png",

@@ -2,7 +2,7 @@
 //!
 //! Viewers stop at a picture's end; unpackers, shells and loaders look at what follows. Phones append further pictures,
 //! films and notes of their own there, so that not every byte behind the end is evil: what starts like an archive, a
-//! program or a document, and text, is. A picture whose structure is broken has no end; in it only markers are found.
+//! program or a document, and text that may be code, is. A picture whose structure is broken has no end; in it only markers are found.
 //!
 //! Memory: less than 16 KiB. What texts unpack to is bounded.
 
@@ -130,7 +130,9 @@ impl Picture {
         let text = text.count();
         // A maker of phones appends its notes as JSON; and the file that scanners are tested with is theirs to name.
         let is_known = behind.starts_with(b"vivo{") || behind.starts_with(b"X5O!P%@AP[4");
-        (text >= TEXT && text == behind.len().min(64) && !is_known).then_some("a text behind a picture")
+        let is_code = behind.iter().any(|byte| CODE.contains(byte));
+        let is_text = text >= TEXT && text == behind.len().min(64);
+        (is_text && is_code && !is_known).then_some("code behind a picture")
     }
 
     /// Collects a head, and goes on to what it says comes next.
@@ -256,6 +258,8 @@ impl Picture {
     }
 }
 
+/// Characters that few lines of a program do without.
+const CODE: &[u8] = b"(;`$|";
 /// What `infer` does not tell, or not by the first bytes.
 const MAGIC: &[&[u8]] = &[
     b"#!",

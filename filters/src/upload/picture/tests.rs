@@ -72,7 +72,9 @@ fn finds_what_stands_behind_the_end() {
         b"#!/bin/sh\nid\n",
         b"alert(document.cookie)",
     ];
-    let fine: [&[u8]; 10] = [
+    let fine: [&[u8]; 12] = [
+        b"d41d8cd98f00b204e9800998ecf8427e",
+        b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA and so on, number = 17",
         b"X5O!P%@AP[4 and so on",
         b"",
         b"\0\0\0\0",
