@@ -43,6 +43,9 @@ pub(super) async fn look(
     if let Some(kind) = kind {
         walker = walker.office(kind);
     }
+    if is_packed_tar(&file.id.filename) {
+        walker = walker.holding_tar();
+    }
     if let Some(scanner) = scanner.cloned() {
         walker = walker.scanning(move || scanner.member());
     }
@@ -66,6 +69,11 @@ pub(super) async fn look(
             pause().await;
         }
     }
+}
+
+fn is_packed_tar(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.ends_with(".tgz") || name.ends_with(".tar.gz")
 }
 
 /// Gives way to whatever else is to be done, once.

@@ -13,9 +13,11 @@ const BLOCK: usize = 512;
 /// Bytes of an extended header.
 const MAX_EXTENDED: usize = 64 * 1024;
 
-/// Whether a file begins with a header whose checksum is right.
+/// Whether a file begins with a header: by its magic, or by a right checksum, which the older form has alone. A header
+/// that says it is one and whose sum is wrong is refused when it is read; readers pass over it and unpack what follows.
 pub(super) fn begins(head: &[u8]) -> bool {
-    head.first_chunk::<BLOCK>().is_some_and(|block| block[0] != 0 && is_summed(block))
+    head.get(257..262) == Some(b"ustar")
+        || head.first_chunk::<BLOCK>().is_some_and(|block| block[0] != 0 && is_summed(block))
 }
 
 pub(super) struct Tar {

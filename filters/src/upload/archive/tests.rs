@@ -238,6 +238,32 @@ fn reads_the_long_names_of_tars() {
 }
 
 #[test]
+fn refuses_a_tar_that_only_some_readers_take_for_one() {
+    let good = tar(&[tar_member("a.txt", b'0', b"a")]);
+    let mut bad = good.clone();
+    bad[148..154].copy_from_slice(b"000000");
+    assert!(matches!(judged(&bad), Err(Fault::Broken(_))));
+    assert!(matches!(judged(&gzip(&bad)), Err(Fault::Broken(_))));
+    let packed = |inside: &[u8]| {
+        let file = gzip(inside);
+        let mut walker = Walker::new(Format::Gzip, file.len() as u64, LIMITS).holding_tar();
+        walker.push(&file);
+        walker.close();
+        loop {
+            match walker.step() {
+                Ok(Progress::Done) => return Ok(()),
+                Ok(_) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+    };
+    assert_eq!(packed(&good), Ok(()));
+    for inside in [b"a line of text".to_vec(), Vec::new(), gzip(&good), [vec![0; 512], good].concat()] {
+        assert!(matches!(packed(&inside), Err(Fault::Broken(_))));
+    }
+}
+
+#[test]
 fn refuses_more_than_each_limit() {
     let over = |file: &[u8]| match judged(file) {
         Err(Fault::Over(_, limit)) => limit,

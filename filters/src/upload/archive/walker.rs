@@ -17,6 +17,8 @@ const BLOCK: usize = 16 * 1024;
 /// Bytes that one turn unpacks at most.
 const OUTPUT: usize = 32 * 1024;
 
+const NO_TAR: Fault = Fault::Broken("a packed tar without a tar in it");
+
 /// Unpacks a file in small steps. Bytes go in with [`push`](Self::push), work is done by [`step`](Self::step) until it
 /// asks for more, and after [`close`](Self::close) until it is done. The verdict is the same in whatever pieces the bytes
 /// come.
@@ -28,6 +30,7 @@ pub struct Walker {
     is_closed: bool,
     output: Vec<u8>,
     kind: Option<Kind>,
+    must_hold_tar: bool,
     scan: Option<Box<dyn Fn() -> MemberScan + Send>>,
     contents: Contents,
 }
@@ -81,6 +84,7 @@ impl Walker {
             is_closed: false,
             output: vec![0; OUTPUT],
             kind: None,
+            must_hold_tar: false,
             scan: None,
             contents: Contents::default(),
         };
@@ -94,6 +98,12 @@ impl Walker {
     /// The file must be an office file of this kind.
     pub(in crate::upload) fn office(mut self, kind: Kind) -> Self {
         self.kind = Some(kind);
+        self
+    }
+
+    /// The file must be a packed tar: what is none to us may be one to a reader that skips to the next header.
+    pub(in crate::upload) fn holding_tar(mut self) -> Self {
+        self.must_hold_tar = true;
         self
     }
 
@@ -210,6 +220,9 @@ impl Walker {
             office.end();
         }
         let Some(member) = level.member.take() else { return Ok(()) };
+        if depth == 0 && self.must_hold_tar && !member.is_archive {
+            return Err(NO_TAR);
+        }
         if member.is_archive {
             self.levels[depth + 1].has_ended = true;
         }
@@ -222,6 +235,9 @@ impl Walker {
     /// Begins a level when a member has turned out to be an archive.
     fn enter(&mut self, depth: usize, told: Option<(Format, Vec<u8>)>) -> Result<(), Fault> {
         let Some((format, bytes)) = told else { return Ok(()) };
+        if depth == 0 && self.must_hold_tar && format != Format::Tar {
+            return Err(NO_TAR);
+        }
         if let Format::Closed(name) = format {
             self.contents.closed.get_or_insert(name);
             return Ok(());
