@@ -36,7 +36,7 @@ def profile(script: str):
 
 
 def refused(name: str, make) -> Sample:
-    return Sample(f"evil-png-{name}", "png", make, "upload.content_denied", "packed-text")
+    return Sample(f"evil-png-{name}", "png", make, "upload.content_denied")
 
 
 SAMPLES = [

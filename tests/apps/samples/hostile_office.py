@@ -189,10 +189,8 @@ def xls_macro(path: Path) -> None:
     path.write_bytes(data)
 
 
-def refused(
-    name: str, kind: str, edit: Callable[[Members, str], None], code: str = DENIED, rule: str = "office"
-) -> Sample:
-    return Sample(f"evil-{kind}-{name}", kind, lambda path: rewritten(kind, path, edit), code, rule)
+def refused(name: str, kind: str, edit: Callable[[Members, str], None], code: str = DENIED) -> Sample:
+    return Sample(f"evil-{kind}-{name}", kind, lambda path: rewritten(kind, path, edit), code)
 
 
 EVERY = {
@@ -217,9 +215,9 @@ SAMPLES = [
     refused("template", "docx", template),
     refused("dde", "docx", dde),
     refused("dde-divided", "docx", dde_divided),
-    Sample("evil-xls-macro", "xls", xls_macro, DENIED, "office"),
+    Sample("evil-xls-macro", "xls", xls_macro, DENIED),
     *(refused("untyped", kind, untyped, MISMATCH) for kind in MAKERS),
     *(refused("climbing", kind, climbing) for kind in MAKERS),
-    *(refused("eicar", kind, eicar, INFECTED, "unpacked-scan") for kind in MAKERS),
-    *(refused("bomb", kind, bomb, ARCHIVE, "archive") for kind in MAKERS),
+    *(refused("eicar", kind, eicar, INFECTED) for kind in MAKERS),
+    *(refused("bomb", kind, bomb, ARCHIVE) for kind in MAKERS),
 ]

@@ -214,7 +214,7 @@ def encrypted(owner: str, user: str, level: int):
 
 
 def refused(name: str, make: Callable[[Path], None]) -> Sample:
-    return Sample(f"evil-pdf-{name}", "pdf", make, "upload.content_denied", "pdf")
+    return Sample(f"evil-pdf-{name}", "pdf", make, "upload.content_denied")
 
 
 SAMPLES = [

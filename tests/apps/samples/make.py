@@ -1,6 +1,6 @@
 """Makes the files that the upload matrix sends: `make.py FOLDER`.
 
-FOLDER gets every sample and `list.json`, `[{"name", "file", "extension", "code", "rule"}]`: good files, made by the
+FOLDER gets every sample and `list.json`, `[{"name", "file", "extension", "code"}]`: good files, made by the
 programs that people make such files with, have an empty `code`; hostile ones the code they must be refused with.
 """
 
@@ -47,7 +47,6 @@ def described(sample: Sample) -> dict[str, str]:
         "file": sample.file,
         "extension": sample.extension,
         "code": sample.code,
-        "rule": sample.rule,
     }
 
 

@@ -12,14 +12,13 @@ class Sample:
     """A good file when `code` is empty; else one that must be refused with it.
 
     `make` gets the path to write and nothing else: it may read the samples it was made for, by `Sample.file` in the
-    same folder. `rule` names what has to be enforced for a hostile one to be refused.
+    same folder.
     """
 
     name: str
     extension: str
     make: Callable[[Path], object]
     code: str = ""
-    rule: str = ""
 
     @property
     def file(self) -> str:

@@ -26,8 +26,6 @@ pub struct Sample {
     pub extension: String,
     /// The code it must be refused with; empty when it is a good file.
     pub code: String,
-    /// What has to be enforced for that.
-    pub rule: String,
     file: String,
     /// Its bytes.
     #[serde(skip)]

@@ -17,8 +17,6 @@ pub(super) struct Evil {
     pub(super) filename: String,
     pub(super) content: Bytes,
     pub(super) code: &'static str,
-    /// What has to be enforced for the refusal.
-    pub(super) rule: String,
     /// What the client says it is.
     declared: &'static str,
 }
@@ -36,7 +34,6 @@ impl Evil {
             filename: filename.to_owned(),
             content: content.into(),
             code,
-            rule: String::new(),
             declared: media_type(extension),
         }
     }
@@ -44,12 +41,6 @@ impl Evil {
     /// Said to be of this type.
     pub(super) fn declared(mut self, media_type: &'static str) -> Self {
         self.declared = media_type;
-        self
-    }
-
-    /// Refused only once this is enforced.
-    pub(super) fn under(mut self, rule: &str) -> Self {
-        self.rule = rule.to_owned();
         self
     }
 }
@@ -77,7 +68,6 @@ pub(super) enum Place {
 pub(super) struct Case {
     pub(super) name: String,
     pub(super) code: &'static str,
-    pub(super) rule: String,
     what: What,
     /// What `errors` must tell was passed.
     limit: Option<u64>,
@@ -95,7 +85,6 @@ impl Case {
         let case = |&place: &Place| Case {
             name: format!("{} [{place:?}]", evil.name),
             code: evil.code,
-            rule: evil.rule.clone(),
             what: What::File(Arc::clone(&evil), place),
             limit: None,
         };
@@ -116,18 +105,12 @@ impl Case {
         code: &'static str,
     ) -> Case {
         let what = What::Whole { call, content_type: content_type.to_owned(), body: body.into() };
-        Case { name: name.to_owned(), code, rule: String::new(), what, limit: None }
+        Case { name: name.to_owned(), code, what, limit: None }
     }
 
     /// Refused for passing this.
     pub(super) fn over(mut self, limit: u64) -> Self {
         self.limit = Some(limit);
-        self
-    }
-
-    /// Refused only once this is enforced.
-    pub(super) fn under(mut self, rule: &str) -> Self {
-        self.rule = rule.to_owned();
         self
     }
 
@@ -236,10 +219,7 @@ pub(super) struct Outcome {
 
 /// A case that was not refused as it should be.
 pub(super) struct Failure {
-    /// The case's.
-    pub(super) name: String,
-    /// The case's.
-    pub(super) rule: String,
+    name: String,
     sender: Sender,
     /// What came instead.
     came: String,
@@ -288,8 +268,7 @@ pub(super) fn send_all(cases: &[Case], gateway: &Gateway, http2: &Wire) -> Outco
                         Err(error) => Some(error),
                     };
                     if let Some(came) = fault {
-                        let (name, rule) = (case.name.clone(), case.rule.clone());
-                        let failure = Failure { name, rule, sender: *sender, came };
+                        let failure = Failure { name: case.name.clone(), sender: *sender, came };
                         failed.lock().expect("nobody panics with this lock").push(failure);
                     }
                 }

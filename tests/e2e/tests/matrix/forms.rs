@@ -195,7 +195,7 @@ fn nested() -> Vec<Case> {
             ),
         ),
         Case::form("form-type/71-characters", &long, long_body, MALFORMED),
-        malformed("charset-field", charset).under("charset"),
+        malformed("charset-field", charset),
         Case::form("form/file-in-another-field", &Form::content_type(), unlisted, MALFORMED),
     ]
 }

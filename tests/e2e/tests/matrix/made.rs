@@ -2,6 +2,7 @@
 
 use harness::{sample, samples};
 
+use super::CLOSED;
 use super::case::{Case, Evil, Place};
 use super::hidden::chunk;
 
@@ -13,10 +14,17 @@ pub(super) fn cases() -> Vec<Case> {
     for (at, sample) in hostile.enumerate() {
         let name = format!("made/{}", sample.name.trim_start_matches("evil-"));
         let filename = format!("report.{}", sample.extension);
-        let evil = Evil::new(name, &filename, sample.content.clone(), &sample.code).under(&sample.rule);
+        let evil = Evil::new(name, &filename, sample.content.clone(), &sample.code);
         // One in twenty stands behind 5 MB of a good file, too.
         let places = if at % 20 == 0 { [&PLACES[..], &[Place::Far]].concat() } else { PLACES.to_vec() };
         cases.extend(Case::places(evil, &places));
+    }
+    // What nobody can look into is refused as long as the policy does not say otherwise.
+    let closed = |sample: &&samples::Sample| sample.is_good() && CLOSED.contains(&sample.extension.as_str());
+    for sample in samples::all().iter().filter(closed) {
+        let (name, filename) = (format!("closed/{}", sample.name), format!("a.{}", sample.extension));
+        let evil = Evil::new(name, &filename, sample.content.clone(), "upload.archive_denied");
+        cases.extend(Case::places(evil, &PLACES));
     }
     cases.extend(
         malware().into_iter().flat_map(|evil| Case::places(evil, &[Place::First, Place::Last, Place::Put])),

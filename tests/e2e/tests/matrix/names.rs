@@ -105,7 +105,7 @@ const EXTENSIONS: &[&str] = &[
     "a.\u{ff50}\u{ff4e}\u{ff47}",
 ];
 
-/// Names that need more than is folded today.
+/// Names that are others once letters are folded, or percent signs decoded twice.
 const FOLDED: &[(&str, &str)] = &[
     ("circled-php", "a.\u{24df}\u{24d7}\u{24df}.jpg"),
     ("long-s", "a.a\u{17f}p.jpg"),
@@ -122,13 +122,12 @@ pub(super) fn cases() -> Vec<Case> {
         Evil::new("name/4096-bytes", &format!("{}.png", "长".repeat(1364)), PNG, DENIED),
     ];
     let listed = |name: &&str| Evil::new(format!("extension/{name}"), name, PNG, UNLISTED);
-    let folded = FOLDED.iter().map(named).map(|evil| evil.under("names"));
     NAMES
         .iter()
         .map(named)
         .chain(long)
         .chain(EXTENSIONS.iter().map(listed))
-        .chain(folded)
+        .chain(FOLDED.iter().map(named))
         .flat_map(|evil| Case::places(evil, &PLACES))
         .collect()
 }

@@ -100,7 +100,7 @@ fn declared() -> Vec<Evil> {
             if !same {
                 let name = format!("declared/{kind} as {media_type}");
                 let evil = Evil::new(name, &format!("a.{kind}"), content.clone(), MISMATCH);
-                evils.push(evil.declared(media_type).under("declared"));
+                evils.push(evil.declared(media_type));
             }
         }
     }
