@@ -33,11 +33,14 @@ mod picture;
 mod release;
 mod report;
 mod scan;
+mod scanners;
 mod seen;
 mod sniff;
 mod storage;
 mod stored;
 mod svg;
+mod verdicts;
+mod yara;
 
 pub use builtin::{BlockList, Builtin, EicarSearch, MemberScan};
 pub use content_type::{FormType, form_type};
@@ -48,8 +51,11 @@ pub use multipart::{Event, Parser};
 pub use part::PartHead;
 pub use release::Release;
 pub use scan::{FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner, Unscanned};
+pub use scanners::Scanners;
 pub use seen::SeenFiles;
 pub use stored::{Bookkeeping, Stored};
+pub use verdicts::Verdicts;
+pub use yara::{Judged, RuleFault, RuleSet};
 
 use crate::denial::{Denial, Reason};
 use std::borrow::Cow;
