@@ -10,6 +10,7 @@ mod limit;
 mod log;
 mod plan;
 mod route;
+mod scanner;
 mod site;
 mod store;
 mod tenant;
@@ -32,7 +33,7 @@ pub(crate) fn policy(r: &Reader<'_>) -> Option<Config> {
     let admin = t.optional("admin", "The operator's own listener; none when missing.", gate::admin);
     let state = t.or("state", "Where counters, lockouts and the like are kept.", "{}", store::state);
     let spool = t.or("spool", "Where bodies wait while they are checked.", "{}", store::spool);
-    let scanner = t.or("scanner", "Who looks for malware.", "{}", store::scanner);
+    let scanner = t.or("scanner", "Who looks for malware.", "{}", scanner::scanner);
     let errors = t.or("errors", "The shape and language of refusals.", "{}", errors);
     let log = t.or("log", "Access log, error log, and what is hidden in both.", "{}", log::log);
     let audit = t.optional("audit", "The append-only audit trail; none when missing.", audit);

@@ -140,16 +140,21 @@ impl<'e> Loading<'e> {
 
     /// The contents of a file, which is watched from then on and counts for the digest. The error says why not.
     pub(crate) fn read_file(&self, path: &Path) -> Result<Vec<u8>, String> {
+        self.read_file_of(path, tree::MAX_FILE)
+    }
+
+    /// The same for a file that may have so many bytes, a number of whole megabytes.
+    pub(crate) fn read_file_of(&self, path: &Path, most: usize) -> Result<Vec<u8>, String> {
         if !self.disk {
             return Err("cannot be read from a text in memory".into());
         }
         self.watch(path);
         let mut contents = Vec::new();
         File::open(path)
-            .and_then(|file| file.take(tree::MAX_FILE as u64 + 1).read_to_end(&mut contents))
+            .and_then(|file| file.take(most as u64 + 1).read_to_end(&mut contents))
             .map_err(|error| reason(&error))?;
-        if contents.len() > tree::MAX_FILE {
-            return Err("is larger than 4MB".into());
+        if contents.len() > most {
+            return Err(format!("is larger than {}MB", most >> 20));
         }
         self.digest(&contents);
         Ok(contents)

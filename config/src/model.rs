@@ -4,6 +4,7 @@
 mod gate;
 mod identity;
 mod log;
+mod scanner;
 mod site;
 mod store;
 mod tenant;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 pub use gate::*;
 pub use identity::*;
 pub use log::*;
+pub use scanner::*;
 pub use site::*;
 pub use store::*;
 pub use tenant::*;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use config::{Environment, JwtKey, Loaded, load};
+use config::{ClamdAddress, Environment, JwtKey, Loaded, ScanCache, ScannerBackend, load};
 
 const ONE: &str = "version: 1
 listeners: [{ address: \"127.0.0.1:0\" }]
@@ -222,4 +222,87 @@ fn ten_thousand_tenants_are_not_too_many() {
     let tenants: String = (0..10_000).map(|n| format!("- {{ id: t-{n}, name: name-{n} }}\n")).collect();
     let folder = Folder::new(&[("p.yaml", &policy), ("t.yaml", &tenants)]);
     assert_eq!(folder.load("p.yaml").unwrap().config.tenants.unwrap().directory.len(), 10_000);
+}
+
+fn with_scanner(scanner: &str) -> String {
+    format!("{ONE}scanner: {scanner}\n").replace("upstream: b", "upstream: a")
+}
+
+#[test]
+fn a_scanner_has_its_rules_and_its_list_in_files() {
+    let sum = "0123456789ABCDEF".repeat(4);
+    let folder = Folder::new(&[
+        ("p.yaml", &with_scanner("{ backend: [clamd, builtin], rules: ., blocklist: bad.txt, cache: off }")),
+        ("b.yara", "rule B { condition: true }"),
+        ("a.yar", "rule A { condition: true }"),
+        ("notes.txt", "no rule"),
+        ("bad.txt", &format!("# one\n\n{sum}\r\n  {}  some file.pdf\n{sum}\n", "ff".repeat(32))),
+    ]);
+    let loaded = folder.load("p.yaml").unwrap();
+    let scanner = &loaded.config.scanner;
+    let [ScannerBackend::Clamd(addresses), ScannerBackend::Builtin(Some(rules))] =
+        scanner.backends.as_slice()
+    else {
+        panic!("{:?}", scanner.backends)
+    };
+    assert_eq!(*addresses, [ClamdAddress::Tcp("127.0.0.1:3310".into())]);
+    let texts: Vec<_> = rules.iter().map(|file| file.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        ["rule A { condition: true }", "rule B { condition: true }"],
+        "in the order of their names"
+    );
+    assert_eq!(scanner.blocklist.len(), 2);
+    assert_eq!(scanner.blocklist[0][..2], [0x01, 0x23]);
+    assert_eq!(scanner.cache, None);
+    for name in ["a.yar", "b.yara", "bad.txt"] {
+        assert!(names(&loaded).contains(&name), "{name} is watched");
+    }
+    assert!(loaded.files.iter().any(|path| path.is_dir()), "and the folder is, for those to come");
+    folder.write("a.yar", "rule A { condition: false }");
+    assert_ne!(folder.load("p.yaml").unwrap().digest, loaded.digest);
+}
+
+#[test]
+fn a_scanner_may_be_named_by_a_list_alone() {
+    let folder = Folder::new(&[("p.yaml", &with_scanner("[clamd, builtin]"))]);
+    let scanner = folder.load("p.yaml").unwrap().config.scanner;
+    assert!(matches!(scanner.backends.as_slice(), [ScannerBackend::Clamd(_), ScannerBackend::Builtin(None)]));
+    let hour = std::time::Duration::from_secs(3600);
+    assert_eq!(scanner.cache, Some(ScanCache { entries: 100_000, lifetime: hour }));
+    folder.write("p.yaml", &with_scanner("{ backend: clamd, address: [\"tcp://a:1\", \"unix:///run/c\"] }"));
+    let [ScannerBackend::Clamd(addresses)] = &folder.load("p.yaml").unwrap().config.scanner.backends[..]
+    else {
+        panic!()
+    };
+    assert_eq!(*addresses, [ClamdAddress::Tcp("a:1".into()), ClamdAddress::Unix("/run/c".into())]);
+}
+
+#[test]
+fn rules_and_lists_that_are_none_are_problems() {
+    let folder = Folder::new(&[
+        ("p.yaml", &with_scanner("{ rules: gone, blocklist: bad.txt }")),
+        ("bad.txt", &format!("{}\nxyz\n{}0\n", "ff".repeat(32), "ff".repeat(32))),
+    ]);
+    let problems = folder.problems("p.yaml");
+    assert_eq!(
+        problems,
+        [
+            "bad.txt:2:1: scanner.blocklist: \"xyz\" is not a SHA-256 sum; write 64 hexadecimal digits, or # before a comment",
+            &format!(
+                "bad.txt:3:1: scanner.blocklist: \"{}…\" is not a SHA-256 sum; write 64 hexadecimal digits, or # before a comment",
+                "f".repeat(60)
+            ),
+            "p.yaml:7:19: scanner.rules: the folder \"gone\" does not exist; \
+             write the path of a folder with rules in files *.yar or *.yara",
+        ]
+    );
+    fs::create_dir(folder.path("gone")).unwrap();
+    folder.write("bad.txt", "");
+    assert!(folder.problems("p.yaml")[0].contains("the folder \"gone\" has no *.yar or *.yara"));
+    fs::write(folder.path("gone/a.yar"), b"\xff").unwrap();
+    assert!(folder.problems("p.yaml")[0].contains("has a file \"a.yar\" that is not UTF-8"));
+    folder.write("p.yaml", &with_scanner("{ backend: clamd, rules: gone }"));
+    fs::write(folder.path("gone/a.yar"), "rule A { condition: true }").unwrap();
+    assert!(folder.load("p.yaml").unwrap().warnings[0].to_string().contains("these rules are not used"));
 }

@@ -260,6 +260,28 @@ fn wrong_values_are_quoted_as_written() {
     );
     wrong(
         "identities:\n",
+        "scanner: { backend: [clamd, clamd], address: [\"unix:/run/c\", \"clamd:3310\"], cache: on }\nidentities:\n",
+        &[
+            r#"5:21: scanner.backend: a scanner is named twice; name each once"#,
+            r#"5:62: scanner.address[1]: "clamd:3310" is not an address of clamd; write tcp://HOST:PORT or unix:/path"#,
+            r#"5:84: scanner.cache: "on" is not known here; write "off""#,
+        ],
+    );
+    wrong(
+        "identities:\n",
+        "scanner: [clamav]\nidentities:\n",
+        &[r#"5:11: scanner[0]: "clamav" is not known here; did you mean "clamd"?"#],
+    );
+    wrong(
+        "identities:\n",
+        "scanner: { cache: { entries: 0, lifetime: 0s } }\nidentities:\n",
+        &[
+            r#"5:30: scanner.cache.entries: "0" is out of range; write a number from 1 to 10000000"#,
+            r#"5:43: scanner.cache.lifetime: "0s" leaves no time; write a longer time, as in 10s"#,
+        ],
+    );
+    wrong(
+        "identities:\n",
         "state: { backend: redis, url: \"http://x\" }\nidentities:\n",
         &["5:31: state.url: this is not the URL of a Redis server; begin it with redis:// or rediss://"],
     );

@@ -303,6 +303,18 @@ fn page(shared: &Shared) -> Answer {
             ));
         }
     }
+    let mut scanners = String::new();
+    for (server, well) in shared.stores.scanner_servers() {
+        let (state, mark) = if well { ("up", "●") } else { ("down", "○") };
+        scanners.push_str(&format!(
+            "<tr><td>{}</td><td class=\"{state}\">{mark} {state}</td></tr>",
+            escaped(&server)
+        ));
+    }
+    if !scanners.is_empty() {
+        scanners =
+            format!("<h2>Scanners</h2><table><tr><th>server</th><th>state</th></tr>{scanners}</table>");
+    }
     let error = shared.last_error().map_or(String::new(), |error| {
         let lines: String = error.problems.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect();
         format!("<h2 class=\"down\">The last reload was rejected</h2><ul>{lines}</ul>")
@@ -313,7 +325,7 @@ fn page(shared: &Shared) -> Answer {
          table{{border-collapse:collapse}}td,th{{padding:.2rem 1rem .2rem 0;text-align:left}}\
          .up{{color:#176f2c}}.down{{color:#b3261e}}code{{background:#f2f2f2;padding:0 .2rem}}</style>\
          <h1>Menshen</h1><p>Policy generation {} of {}, {} sites, {} routes; {} client connections.</p>{error}\
-         <h2>Upstreams</h2><table><tr><th>upstream</th><th>server</th><th>state</th></tr>{rows}</table>\
+         <h2>Upstreams</h2><table><tr><th>upstream</th><th>server</th><th>state</th></tr>{rows}</table>{scanners}\
          <h2>More</h2><p><a href=\"/metrics\">metrics</a> · <a href=\"/policy\">policy</a> · \
          <a href=\"/lockouts\">lockouts</a> · <a href=\"/readyz\">readiness</a></p>\
          <p>Reload with <code>curl -X POST …/reload</code>.</p></html>\n",

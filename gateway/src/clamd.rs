@@ -1,108 +1,199 @@
-//! ClamAV's daemon by `INSTREAM` (clamd(8)), over TCP or a Unix socket, one connection a scan.
+//! ClamAV's daemons: `INSTREAM` (clamd(8)) over TCP or a Unix socket, one connection a scan.
 //!
-//! clamd answers and closes while bytes are still coming when its `StreamMaxLength` is passed: the answer is read while
-//! the file is written, and counts before any error of writing. `stream: OK` alone is clean; whatever else is no
-//! verdict leaves the file unscanned.
+//! **Which one.** Those that are well take turns; one that does not answer, or cannot be connected to, goes to the end of
+//! the line until it does again. What happens before a verdict is no verdict: a server that cannot be connected to, or
+//! freezes, is followed by the next within the same `scanner.timeout`, of which each has an equal share of what is left. A
+//! file whose connection was cut goes to the next as well, but when it is cut again to nobody else: it may be the file
+//! that ends them. A server with nobody behind it has all the time there is.
+//!
+//! A frozen server cannot be told from one with a long scan by waiting; so after half of its share another connection
+//! asks it for a sign of life, and only when none comes in the other half is it left.
+//!
+//! **Verdicts that are kept** are those of a server whose `VERSION` names its database, and was the same before and after
+//! the scan. Before one is used, that server is asked again: it must be the same process with the same version ([`watch`]).
 //!
 //! Time: a scan waits for a place at most `scanner.timeout`, and then, from connecting to the answer, as long again.
 //! Memory: one piece of the body (256 KiB) a scan.
 
-use std::io;
+mod exchange;
+mod server;
+mod watch;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Buf;
 use config::ClamdAddress;
-use filters::upload::{FileToScan, ScanFailure, Scanned, Scanner, Unscanned};
+use filters::upload::{FileToScan, ScanFailure, Scanned, Scanner, Unscanned, Verdicts};
 use futures_util::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep_until};
 
-/// Bytes of an answer. A name of a signature is far shorter.
-const MAX_ANSWER: usize = 4096;
-/// What a client is told to wait when all places are taken.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+use crate::metrics::Metrics;
+use crate::queue::Queue;
+use server::{Server, Standing};
 
 /// See the module. Shared by all workers.
 pub struct Clamd {
-    address: ClamdAddress,
+    servers: Vec<Arc<Server>>,
     timeout: Duration,
-    places: Semaphore,
-    waiting: AtomicUsize,
-    max_queue: usize,
+    queue: Queue,
+    verdicts: Option<Arc<Verdicts>>,
+    metrics: Arc<Metrics>,
+    turn: AtomicUsize,
+}
+
+/// What became of a file at one server.
+#[derive(Debug)]
+enum Attempt {
+    /// An answer, whatever it says; or a body that cannot be read.
+    Answered(Result<Scanned, ScanFailure>),
+    /// The connection was not taken.
+    Unreachable(String),
+    /// The connection ended without an answer.
+    Cut,
+    /// Nothing came, and no sign of life either.
+    Frozen,
+    /// All time is gone.
+    TimedOut,
 }
 
 impl Clamd {
-    /// Connects to nothing yet.
-    pub fn new(address: ClamdAddress, settings: &config::Scanner) -> Self {
+    /// Connects to nothing yet. What watches the servers runs on the `control` runtime, until this is dropped.
+    pub fn new(
+        addresses: &[ClamdAddress],
+        settings: &config::Scanner,
+        verdicts: Option<Arc<Verdicts>>,
+        metrics: &Arc<Metrics>,
+        control: &Handle,
+    ) -> Self {
+        let alone = addresses.len() == 1;
+        let servers = addresses.iter().map(|address| {
+            let up = metrics.scanner_up(&address.to_string());
+            Arc::new(Server::watched(address.clone(), up, verdicts.is_some(), alone, control))
+        });
         Self {
-            address,
+            servers: servers.collect(),
             timeout: settings.timeout,
-            places: Semaphore::new(settings.max_concurrent.clamp(1, Semaphore::MAX_PERMITS)),
-            waiting: AtomicUsize::new(0),
-            max_queue: settings.max_queue,
+            queue: Queue::new(settings),
+            verdicts,
+            metrics: Arc::clone(metrics),
+            turn: AtomicUsize::new(0),
         }
     }
 
-    /// Whether clamd answers `PING` within `scanner.timeout`; takes no place from scans. The error is for the operator.
-    pub async fn ping(&self) -> Result<(), String> {
-        let asked = async {
-            let mut clamd = connect(&self.address).await?;
-            clamd.write_all(b"zPING\0").await?;
-            answer(&mut clamd).await
-        };
-        match timeout(self.timeout, asked).await {
-            Ok(Ok(Some(answer))) if answer == b"PONG" => Ok(()),
-            Ok(Ok(_)) => Err("clamd answered something else than PONG".to_owned()),
-            Ok(Err(error)) => Err(format!("clamd cannot be reached: {error}")),
-            Err(_) => Err("clamd did not answer in time".to_owned()),
-        }
+    /// Every server as it is written in the policy, and whether it is well as far as is known.
+    pub fn servers(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.servers.iter().map(|server| (server.name(), server.standing() != Standing::Away))
     }
 
     async fn ask(&self, file: FileToScan<'_>) -> Result<Scanned, ScanFailure> {
-        let _place = self.place().await?;
+        let line = self.line();
+        if let Some(known) = self.known(&line, &file.sha256).await {
+            self.metrics.scan_cache_hit(self.engine());
+            return Ok(known);
+        }
+        let _place = self.queue.place().await?;
+        let until = Instant::now() + self.timeout;
+        let (mut unreachable, mut unscanned) = (None, None);
+        for (position, server) in line.iter().enumerate() {
+            let behind = line.len() - position - 1;
+            match self.attempt(server, &file, behind, until).await {
+                Attempt::Answered(said) => return said,
+                Attempt::Unreachable(how) => unreachable = Some(how),
+                Attempt::Frozen => unscanned = Some(Unscanned::TimedOut),
+                Attempt::Cut if unscanned == Some(Unscanned::Cut) => break,
+                Attempt::Cut => unscanned = Some(Unscanned::Cut),
+                Attempt::TimedOut => {
+                    unscanned = Some(Unscanned::TimedOut);
+                    break;
+                }
+            }
+        }
+        match (unscanned, unreachable) {
+            (Some(why), _) => Ok(Scanned::NotScanned(why)),
+            (None, how) => Err(ScanFailure::Unreachable(how.unwrap_or_else(|| "there is no clamd".into()))),
+        }
+    }
+
+    /// All servers, the well ones first, in turns.
+    fn line(&self) -> Vec<&Arc<Server>> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.servers.len().max(1);
+        let mut line: Vec<_> = self.servers[first..].iter().chain(&self.servers[..first]).collect();
+        // Once for each: it may change meanwhile.
+        line.sort_by_cached_key(|server| server.standing());
+        line
+    }
+
+    /// The verdict of a server that would give the same again.
+    async fn known(&self, line: &[&Arc<Server>], sha256: &[u8; 32]) -> Option<Scanned> {
+        let verdicts = self.verdicts.as_ref()?;
+        for server in line {
+            let Some(signatures) = server.known_signatures() else { continue };
+            let Some(verdict) = verdicts.get(sha256, &signatures) else { continue };
+            if server.signatures().await.as_ref() == Some(&signatures) {
+                return Some(verdict);
+            }
+        }
+        None
+    }
+
+    async fn attempt(
+        &self,
+        server: &Server,
+        file: &FileToScan<'_>,
+        behind: usize,
+        until: Instant,
+    ) -> Attempt {
+        let share = until.saturating_duration_since(Instant::now())
+            / u32::try_from(behind).map_or(u32::MAX, |behind| behind.saturating_add(1));
         let mut connected = false;
-        let exchange = async {
-            let clamd = match connect(&self.address).await {
-                Ok(clamd) => clamd,
-                Err(error) => {
-                    return Err(ScanFailure::Unreachable(format!("clamd cannot be reached: {error}")));
+        let attempt = {
+            let scan = self.scan_at(server, file, &mut connected);
+            let doubt = async {
+                tokio::time::sleep(share / 2).await;
+                if behind == 0 || server.is_alive(share / 2).await {
+                    std::future::pending::<()>().await;
                 }
             };
-            connected = true;
-            exchange(clamd, file).await
+            tokio::select! {
+                biased;
+                attempt = scan => attempt,
+                () = doubt => Attempt::Frozen,
+                () = sleep_until(until) => Attempt::TimedOut,
+            }
         };
-        match timeout(self.timeout, exchange).await {
-            Ok(result) => result,
-            Err(_) if connected => Ok(Scanned::NotScanned(Unscanned::TimedOut)),
-            Err(_) => Err(ScanFailure::Unreachable("clamd does not take the connection".to_owned())),
-        }
+        let attempt = match attempt {
+            Attempt::Frozen | Attempt::TimedOut if !connected => {
+                Attempt::Unreachable("clamd does not take the connection".to_owned())
+            }
+            attempt => attempt,
+        };
+        server.went(&attempt);
+        attempt
     }
 
-    /// One of `max_concurrent`, after waiting among at most `max_queue` others.
-    async fn place(&self) -> Result<SemaphorePermit<'_>, ScanFailure> {
-        if let Ok(place) = self.places.try_acquire() {
-            return Ok(place);
+    /// One scan, with the versions before and after it where its verdict may be kept.
+    async fn scan_at(&self, server: &Server, file: &FileToScan<'_>, connected: &mut bool) -> Attempt {
+        let before = match &self.verdicts {
+            Some(_) if server.known_signatures().is_some() => server.signatures().await,
+            _ => None,
+        };
+        let clamd = match exchange::connect(server.address()).await {
+            Ok(clamd) => clamd,
+            Err(error) => return Attempt::Unreachable(format!("clamd cannot be reached: {error}")),
+        };
+        *connected = true;
+        let said = match exchange::scan(clamd, file).await {
+            Ok(Scanned::NotScanned(Unscanned::Cut)) => return Attempt::Cut,
+            said => said,
+        };
+        if let (Some(verdicts), Some(before), Ok(scanned)) = (&self.verdicts, before, &said)
+            && server.signatures().await.as_ref() == Some(&before)
+        {
+            verdicts.keep(&file.sha256, &before, scanned);
         }
-        let busy = || ScanFailure::Busy { retry_after: RETRY_AFTER };
-        let more = |waiting: usize| (waiting < self.max_queue).then_some(waiting + 1);
-        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| busy())?;
-        let _queued = Queued(&self.waiting);
-        match timeout(self.timeout, self.places.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(busy()),
-        }
-    }
-}
-
-/// A place in the queue.
-struct Queued<'a>(&'a AtomicUsize);
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        Attempt::Answered(said)
     }
 }
 
@@ -114,96 +205,6 @@ impl Scanner for Clamd {
     fn scan<'a>(&'a self, file: FileToScan<'a>) -> BoxFuture<'a, Result<Scanned, ScanFailure>> {
         Box::pin(self.ask(file))
     }
-}
-
-/// A connection of either kind.
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
-
-async fn connect(address: &ClamdAddress) -> io::Result<Box<dyn Connection>> {
-    match address {
-        ClamdAddress::Tcp(address) => {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
-        }
-        ClamdAddress::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
-    }
-}
-
-/// Sends the file and reads the answer, whichever ends first.
-async fn exchange(clamd: Box<dyn Connection>, file: FileToScan<'_>) -> Result<Scanned, ScanFailure> {
-    let (mut from, mut to) = tokio::io::split(clamd);
-    let mut reading = std::pin::pin!(answer(&mut from));
-    let answered = tokio::select! {
-        biased;
-        answered = &mut reading => answered,
-        sent = send(&mut to, file) => match sent {
-            // An error of writing mostly means that clamd has said its last word: that word is still to be read.
-            Ok(()) | Err(ScanFailure::Unreachable(_)) => reading.await,
-            Err(failure) => return Err(failure),
-        },
-    };
-    Ok(match answered {
-        Ok(Some(answer)) => verdict(&answer),
-        Ok(None) | Err(_) => Scanned::NotScanned(Unscanned::Cut),
-    })
-}
-
-/// `zINSTREAM`, then pieces with their lengths in front, then a piece of none.
-async fn send(to: &mut (impl AsyncWrite + Unpin), file: FileToScan<'_>) -> Result<(), ScanFailure> {
-    let lost = |error: io::Error| ScanFailure::Unreachable(error.to_string());
-    to.write_all(b"zINSTREAM\0").await.map_err(lost)?;
-    let mut at = file.range.start;
-    while at < file.range.end {
-        let piece = file.body.read(at..file.range.end).await.map_err(ScanFailure::Unreadable)?;
-        let Some(length) = u32::try_from(piece.len()).ok().filter(|&length| length > 0) else {
-            return Err(ScanFailure::Unreadable(io::ErrorKind::UnexpectedEof.into()));
-        };
-        at += u64::from(length);
-        let length = length.to_be_bytes();
-        to.write_all_buf(&mut Buf::chain(length.as_slice(), piece)).await.map_err(lost)?;
-    }
-    to.write_all(&0_u32.to_be_bytes()).await.map_err(lost)?;
-    to.flush().await.map_err(lost)
-}
-
-/// Everything up to the NUL that ends an answer; `None` when the connection ends without one.
-async fn answer(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
-    let mut answer = Vec::new();
-    let mut piece = [0; 512];
-    while answer.len() < MAX_ANSWER {
-        let read = from.read(&mut piece).await?;
-        if read == 0 {
-            return Ok(None);
-        }
-        answer.extend_from_slice(&piece[..read]);
-        if let Some(end) = memchr::memchr(0, &answer) {
-            answer.truncate(end);
-            return Ok(Some(answer));
-        }
-    }
-    Ok(None)
-}
-
-/// What an answer means.
-fn verdict(answer: &[u8]) -> Scanned {
-    let text = String::from_utf8_lossy(answer);
-    if text == "stream: OK" {
-        return Scanned::Clean;
-    }
-    if let Some(name) = text.strip_prefix("stream: ").and_then(|rest| rest.strip_suffix(" FOUND")) {
-        // What clamd says, if so configured, of what it did not look into.
-        return match name {
-            _ if name.starts_with("Heuristics.Limits.Exceeded") => Scanned::NotScanned(Unscanned::OverLimit),
-            _ if name.starts_with("Heuristics.Encrypted") => Scanned::NotScanned(Unscanned::Encrypted),
-            _ => Scanned::Infected(name.to_owned()),
-        };
-    }
-    if text.ends_with("size limit exceeded. ERROR") {
-        return Scanned::NotScanned(Unscanned::OverLimit);
-    }
-    Scanned::NotScanned(Unscanned::Unclear(text.into_owned()))
 }
 
 #[cfg(test)]

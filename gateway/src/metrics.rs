@@ -5,7 +5,8 @@
 //! [`UpstreamMetrics`]): an index into a small table and an atomic addition, no label is hashed. Series are made
 //! when they are first needed.
 //!
-//! Beside the names of the contract there are `menshen_log_lost_total` and `menshen_observed_total`.
+//! Beside the names of the contract there are `menshen_log_lost_total`, `menshen_observed_total`,
+//! `menshen_scan_cache_hits_total` and `menshen_scanner_up`.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -42,6 +43,8 @@ pub struct Metrics {
     upload_files: IntCounterVec,
     scan_duration: HistogramVec,
     scan_failures: IntCounterVec,
+    scan_cache_hits: IntCounterVec,
+    scanner_up: IntGaugeVec,
     spool_bytes: IntGaugeVec,
     rate_limited: IntCounterVec,
     websockets: IntGaugeVec,
@@ -109,6 +112,12 @@ impl Metrics {
                 &["engine"],
             )?,
             scan_failures: count("menshen_scan_failures_total", "Scans without a verdict.", &["engine"])?,
+            scan_cache_hits: count(
+                "menshen_scan_cache_hits_total",
+                "Verdicts given again without a scan.",
+                &["engine"],
+            )?,
+            scanner_up: level("menshen_scanner_up", "1 while a clamd answers.", &["server"])?,
             spool_bytes: level("menshen_spool_bytes", "Bytes of bodies that wait.", &["kind"])?,
             rate_limited: count("menshen_rate_limited_total", "Requests beyond a limit.", &["name"])?,
             websockets: level("menshen_websocket_connections", "Open WebSockets.", &["route"])?,
@@ -187,6 +196,16 @@ impl Metrics {
         if failed {
             self.scan_failures.with_label_values(&[engine]).inc();
         }
+    }
+
+    /// Counts one verdict that was given again.
+    pub fn scan_cache_hit(&self, engine: &str) {
+        self.scan_cache_hits.with_label_values(&[engine]).inc();
+    }
+
+    /// 1 while the clamd at this address of the policy answers: a handle to keep.
+    pub fn scanner_up(&self, server: &str) -> IntGauge {
+        self.scanner_up.with_label_values(&[server])
     }
 
     /// Bytes that wait in `memory` or on `disk`: a handle to keep.

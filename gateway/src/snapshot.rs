@@ -12,6 +12,7 @@ use filters::scrub::Scrubber;
 use crate::listener::Listener;
 use crate::metrics::{Metrics, RouteMetrics, UpstreamMetrics};
 use crate::record::Reporter;
+use crate::scanners;
 use crate::shared::Shared;
 use crate::spool::Spool;
 use crate::stores::SharedStores;
@@ -65,10 +66,19 @@ impl Snapshot {
         let before = running.map(Shared::snapshot);
         let mut problems = problems_outside(&loaded);
         let config = &loaded.config;
-        let pipeline = match stores.of(config, metrics).and_then(|stores| Pipeline::build(config, &stores)) {
-            Ok(pipeline) => Some(pipeline),
-            Err((key, what)) => {
-                problems.push(loaded.problem(&key, &what, "a value that can be used"));
+        let pipeline = match stores.scanner(config, metrics) {
+            Ok(scanner) => {
+                match stores.of(config, scanner, metrics).and_then(|stores| Pipeline::build(config, &stores))
+                {
+                    Ok(pipeline) => Some(pipeline),
+                    Err((key, what)) => {
+                        problems.push(loaded.problem(&key, &what, "a value that can be used"));
+                        None
+                    }
+                }
+            }
+            Err(faults) => {
+                problems.extend(faults);
                 None
             }
         };
@@ -221,6 +231,7 @@ pub fn listener_changes(config: &Config, running: &[Arc<Listener>]) -> Vec<Strin
 /// connected to, or written.
 pub fn check(loaded: &Loaded) -> Result<(), Vec<Problem>> {
     let mut problems = problems_outside(loaded);
+    problems.extend(scanners::rules(&loaded.config.scanner).err().into_iter().flatten());
     let built =
         SharedStores::offline(&loaded.config).and_then(|stores| Pipeline::build(&loaded.config, &stores));
     if let Err((key, what)) = built {

@@ -3,9 +3,9 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use config::{Config, ScannerBackend, Secret, StateBackend};
+use config::{Config, Problem, Secret, StateBackend};
 use filters::jwks::KeySets;
 use filters::lockout::LockoutTable;
 use filters::pipeline::Stores;
@@ -14,16 +14,13 @@ use filters::state::{
     self, Books, Clock, Fingerprints, Locked, LockoutStore, Quotas, RateStore, StateAway, SystemClock, Usage,
     WhenAway,
 };
-use filters::upload::{
-    Builtin, FileToScan, Ledger, MemberScan, ScanFailure, ScanPolicy, Scanned, Scanner, SeenFiles,
-};
-use futures_util::future::BoxFuture;
+use filters::upload::{Ledger, ScanPolicy, Scanner, SeenFiles};
 use tokio::runtime::Handle;
 
-use crate::clamd::Clamd;
 use crate::jwks::{Fetcher, patience};
 use crate::metrics::Metrics;
 use crate::redis::{Presence, Redis};
+use crate::scanners;
 
 /// How often counters that no longer matter are dropped.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -41,7 +38,8 @@ pub struct SharedStores {
     key_sets: Arc<KeySets>,
     fetcher: OnceLock<Fetcher>,
     redis: Mutex<Option<Connected>>,
-    scanner: Mutex<Option<(String, Arc<dyn Scanner>)>>,
+    clock: Arc<dyn Clock>,
+    scanners: scanners::Kept,
 }
 
 struct Connected {
@@ -59,16 +57,32 @@ impl SharedStores {
             rates: RateTables::new(Arc::clone(&clock)),
             lockouts: LockoutTable::new(Arc::clone(&clock)),
             ledger: Ledger::new(),
-            files: SeenFiles::new(clock),
+            files: SeenFiles::new(Arc::clone(&clock)),
             key_sets: Arc::default(),
             fetcher: OnceLock::new(),
             redis: Mutex::default(),
-            scanner: Mutex::default(),
+            scanners: scanners::Kept::default(),
+            clock,
         }
     }
 
+    /// Who scans for one policy, out of what the policy before had where that is the same.
+    pub fn scanner(&self, config: &Config, metrics: &Arc<Metrics>) -> Result<Arc<dyn Scanner>, Vec<Problem>> {
+        self.scanners.of(&config.scanner, &self.clock, metrics, &self.control)
+    }
+
+    /// Every clamd as it is written in the policy, and whether it is well as far as is known.
+    pub fn scanner_servers(&self) -> Vec<(String, bool)> {
+        self.scanners.servers()
+    }
+
     /// What the rules of one policy are given. An error names the key it is about.
-    pub fn of(&self, config: &Config, metrics: &Arc<Metrics>) -> Result<Stores, (String, String)> {
+    pub fn of(
+        &self,
+        config: &Config,
+        scanner: Arc<dyn Scanner>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Stores, (String, String)> {
         let redis = self.redis(config)?;
         let told = Arc::clone(metrics);
         let told: Arc<dyn Fn(&'static str) + Send + Sync> =
@@ -98,7 +112,7 @@ impl SharedStores {
             quotas: Books { local: Arc::clone(&self.ledger) as _, shared: quotas },
             fingerprints: Books { local: Arc::clone(&self.files) as _, shared: fingerprints },
             key_sets: Arc::clone(&self.key_sets),
-            scanner: self.scanner(config, metrics),
+            scanner,
             scan_policy: ScanPolicy::from(&config.scanner),
             key_wait: |wanted| Box::pin(patience(wanted)),
         })
@@ -129,21 +143,6 @@ impl SharedStores {
             .map_err(|bad| ("state.url".to_owned(), bad.to_string()))?;
         *current = Some(Connected { url: url.clone(), timeout, redis: redis.clone() });
         Ok(Some(redis))
-    }
-
-    /// The scanner of the policy before, with its queue, when nothing about it changed.
-    fn scanner(&self, config: &Config, metrics: &Arc<Metrics>) -> Arc<dyn Scanner> {
-        let mut current = self.scanner.lock().unwrap_or_else(PoisonError::into_inner);
-        let settings = format!("{:?}", config.scanner);
-        if let Some((_, scanner)) = current.as_ref().filter(|(same, _)| *same == settings) {
-            return Arc::clone(scanner);
-        }
-        let scanner: Arc<dyn Scanner> = match &config.scanner.backend {
-            ScannerBackend::Builtin => measured(Builtin::default(), metrics),
-            ScannerBackend::Clamd(address) => measured(Clamd::new(address.clone(), &config.scanner), metrics),
-        };
-        *current = Some((settings, Arc::clone(&scanner)));
-        scanner
     }
 
     /// Begins what goes on in the background. To be called on the control runtime; again after each reload.
@@ -217,35 +216,5 @@ impl SharedStores {
             Some(connected) => Arc::new(connected.redis.clone()),
             None => Arc::clone(&self.lockouts) as Arc<dyn LockoutStore>,
         }
-    }
-}
-
-/// A scanner whose time and failures are counted.
-struct Measured<S> {
-    scanner: S,
-    metrics: Arc<Metrics>,
-}
-
-fn measured<S: Scanner + 'static>(scanner: S, metrics: &Arc<Metrics>) -> Arc<dyn Scanner> {
-    Arc::new(Measured { scanner, metrics: Arc::clone(metrics) })
-}
-
-impl<S: Scanner> Scanner for Measured<S> {
-    fn engine(&self) -> &'static str {
-        self.scanner.engine()
-    }
-
-    fn scan<'a>(&'a self, file: FileToScan<'a>) -> BoxFuture<'a, Result<Scanned, ScanFailure>> {
-        Box::pin(async move {
-            let started = Instant::now();
-            let scanned = self.scanner.scan(file).await;
-            let failed = !matches!(scanned, Ok(Scanned::Clean | Scanned::Infected(_)));
-            self.metrics.scanned(self.engine(), started.elapsed(), failed);
-            scanned
-        })
-    }
-
-    fn member(&self) -> MemberScan {
-        self.scanner.member()
     }
 }

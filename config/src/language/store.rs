@@ -1,13 +1,9 @@
-//! `state`, `spool` and `scanner`.
-
-use std::path::PathBuf;
+//! `state` and `spool`.
 
 use crate::Secret;
-use crate::model::{
-    ClamdAddress, Fallback, OnStateFailure, Scanner, ScannerBackend, Spool, State, StateBackend,
-};
+use crate::model::{OnStateFailure, Spool, State, StateBackend};
 use crate::read::Reader;
-use crate::scalar::{count, path, size_between, time_limit, word, written_line};
+use crate::scalar::{path, size_between, time_limit, word};
 use crate::secret_source::secret_url;
 
 pub(super) fn state(r: &Reader<'_>) -> Option<State> {
@@ -101,58 +97,4 @@ pub(super) fn spool(r: &Reader<'_>) -> Option<Spool> {
         max_total,
         min_free: min_free?,
     })
-}
-
-pub(super) fn scanner(r: &Reader<'_>) -> Option<Scanner> {
-    let t = r.table()?;
-    let fallback = || word(&[("deny", Fallback::Deny), ("allow", Fallback::Allow)]);
-    let clamd = t.or(
-        "backend",
-        "Who scans: signatures inside the gateway, or ClamAV's daemon.",
-        "builtin",
-        word(&[("builtin", false), ("clamd", true)]),
-    );
-    let address = t.or(
-        "address",
-        "Where clamd is, tcp://HOST:PORT or unix:/path; used with backend clamd.",
-        "tcp://127.0.0.1:3310",
-        clamd_address,
-    );
-    let timeout = t.or("timeout", "For one file, from connecting to the verdict.", "30s", time_limit);
-    let on_failure =
-        t.or("on_failure", "What happens to a file when no scanner answers.", "deny", fallback());
-    let on_unscanned =
-        t.or("on_unscanned", "What happens to a file the scanner did not look at whole.", "deny", fallback());
-    let max_concurrent = t.or("max_concurrent", "Scans at a time.", "8", count(1, 10_000));
-    let max_queue = t.or(
-        "max_queue",
-        "Scans that may wait for a place; beyond it 503 scan.unavailable.",
-        "100",
-        count(0, 1_000_000),
-    );
-    let (clamd, address) = (clamd?, address?);
-    Some(Scanner {
-        backend: if clamd { ScannerBackend::Clamd(address) } else { ScannerBackend::Builtin },
-        timeout: timeout?,
-        on_failure: on_failure?,
-        on_unscanned: on_unscanned?,
-        max_concurrent: max_concurrent?,
-        max_queue: max_queue?,
-    })
-}
-
-fn clamd_address(r: &Reader<'_>) -> Option<ClamdAddress> {
-    let written = written_line(r)?;
-    if let Some(path) = written.text.strip_prefix("unix:").filter(|path| path.starts_with('/')) {
-        let path = if path.starts_with("//") { path.trim_start_matches('/') } else { &path[1..] };
-        return Some(ClamdAddress::Unix(PathBuf::from(format!("/{path}"))));
-    }
-    match written.text.strip_prefix("tcp://").filter(|address| super::upstream::is_host_and_port(address)) {
-        Some(address) => Some(ClamdAddress::Tcp(address.to_owned())),
-        None => {
-            let what = format!("{} is not an address of clamd", written.quoted());
-            r.problem(what, "write tcp://HOST:PORT or unix:/path");
-            None
-        }
-    }
 }

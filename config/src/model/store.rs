@@ -1,4 +1,4 @@
-//! `state`, `spool` and `scanner`.
+//! `state` and `spool`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,48 +49,4 @@ pub struct Spool {
     pub max_total: u64,
     /// Bytes that files leave free on the directory's disk; below it 503 `spool.exhausted`.
     pub min_free: u64,
-}
-
-/// `scanner:`
-#[derive(Debug, Clone)]
-pub struct Scanner {
-    /// Who scans.
-    pub backend: ScannerBackend,
-    /// For one file, from connecting to the verdict.
-    pub timeout: Duration,
-    /// What happens to a file when no scanner answers.
-    pub on_failure: Fallback,
-    /// What happens to a file the scanner did not look at whole.
-    pub on_unscanned: Fallback,
-    /// Scans at a time.
-    pub max_concurrent: usize,
-    /// Scans that may wait for a place; beyond it 503 `scan.unavailable`.
-    pub max_queue: usize,
-}
-
-/// `scanner.backend`
-#[derive(Debug, Clone)]
-pub enum ScannerBackend {
-    /// Signatures inside the gateway.
-    Builtin,
-    /// ClamAV's daemon.
-    Clamd(ClamdAddress),
-}
-
-/// `scanner.address`: `tcp://host:port` or `unix:/path`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClamdAddress {
-    /// `host:port`
-    Tcp(String),
-    /// Path of a Unix socket.
-    Unix(PathBuf),
-}
-
-/// `deny | allow`
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fallback {
-    /// Refuse.
-    Deny,
-    /// Let pass, and say so in the audit.
-    Allow,
 }

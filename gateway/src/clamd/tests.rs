@@ -1,3 +1,4 @@
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -6,9 +7,13 @@ use std::time::Instant;
 use filters::WholeBody;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+
+mod servers;
+
 use crate::spool::{Spool, SpooledBody};
 
 /// The EICAR test file, put together where it is needed.
@@ -51,7 +56,7 @@ impl Daemon {
         let daemon = Self { process, directory, port };
         let started = Instant::now();
         for address in [daemon.unix(), daemon.tcp()] {
-            while scanner(address.clone(), 1000).ping().await.is_err() {
+            while !is_alive(&scanner(address.clone(), 1000)).await {
                 assert!(started.elapsed() < Duration::from_secs(60), "clamd does not start");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -82,17 +87,33 @@ impl Drop for Daemon {
 
 fn settings(timeout: u64, max_concurrent: usize, max_queue: usize) -> config::Scanner {
     config::Scanner {
-        backend: config::ScannerBackend::Builtin,
+        backends: vec![config::ScannerBackend::Builtin(None)],
         timeout: Duration::from_millis(timeout),
         on_failure: config::Fallback::Deny,
         on_unscanned: config::Fallback::Deny,
         max_concurrent,
         max_queue,
+        cache: None,
+        blocklist: Arc::default(),
     }
 }
 
 fn scanner(address: ClamdAddress, timeout: u64) -> Clamd {
-    Clamd::new(address, &settings(timeout, 4, 4))
+    scanners(&[address], timeout)
+}
+
+fn scanners(addresses: &[ClamdAddress], timeout: u64) -> Clamd {
+    made(addresses, &settings(timeout, 4, 4), None)
+}
+
+fn made(addresses: &[ClamdAddress], settings: &config::Scanner, verdicts: Option<Arc<Verdicts>>) -> Clamd {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    Clamd::new(addresses, settings, verdicts, &metrics, &Handle::current())
+}
+
+/// Whether the only server of this scanner answers `PING`.
+async fn is_alive(clamd: &Clamd) -> bool {
+    clamd.servers[0].is_alive(clamd.timeout).await
 }
 
 async fn body(bytes: &[u8]) -> SpooledBody {
@@ -179,7 +200,7 @@ async fn a_clamd_killed_in_mid_stream_leaves_the_file_unscanned_and_is_then_unre
         assert_eq!(cut, Scanned::NotScanned(Unscanned::Cut));
         daemon.process.wait().unwrap();
         assert!(matches!(scan(&clamd, b"x").await, Err(ScanFailure::Unreachable(_))));
-        assert!(clamd.ping().await.is_err());
+        assert!(!is_alive(&clamd).await);
     }
 }
 
@@ -192,7 +213,7 @@ async fn a_clamd_frozen_in_mid_stream_costs_no_more_than_the_timeout() {
     assert_eq!(frozen, Scanned::NotScanned(Unscanned::TimedOut));
     // The kernel still takes connections for it.
     assert_eq!(scan(&clamd, b"x").await.unwrap(), Scanned::NotScanned(Unscanned::TimedOut));
-    assert!(clamd.ping().await.is_err());
+    assert!(!is_alive(&clamd).await);
     assert!(started.elapsed() < Duration::from_millis(3 * 700 + 1500), "{:?}", started.elapsed());
     daemon.signal(Signal::SIGCONT);
     assert_eq!(scan(&scanner(daemon.unix(), 20_000), b"x").await.unwrap(), Scanned::Clean);
@@ -219,7 +240,17 @@ async fn takes_nothing_for_clean_but_the_whole_word() {
         (b"", Scanned::NotScanned(Unscanned::Cut)),
         (b"\0", Scanned::NotScanned(Unscanned::Unclear(String::new()))),
         (b"stream: OK FOUND\0", Scanned::Infected("OK".into())),
+        (
+            b"stream: OK\0stream: OK\0",
+            Scanned::NotScanned(Unscanned::Unclear("stream: OK\0stream: OK\0".into())),
+        ),
         (b"OK\0", Scanned::NotScanned(Unscanned::Unclear("OK".into()))),
+        (b"stream: OK\n\0", Scanned::NotScanned(Unscanned::Unclear("stream: OK\n".into()))),
+        (b"stream: ok\0", Scanned::NotScanned(Unscanned::Unclear("stream: ok".into()))),
+        (b"1: stream: OK\0", Scanned::NotScanned(Unscanned::Unclear("1: stream: OK".into()))),
+        (b"UNKNOWN COMMAND\0", Scanned::NotScanned(Unscanned::Unclear("UNKNOWN COMMAND".into()))),
+        (b"stream: OK\0stream: Evil FOUND\0", Scanned::Infected("stream: OK\0stream: Evil FOUND\0".into())),
+        (b"stream: OK\nstream: Evil FOUND\0", Scanned::Infected("OK\nstream: Evil".into())),
         (
             b"stream: Can't allocate memory ERROR\0",
             Scanned::NotScanned(Unscanned::Unclear("stream: Can't allocate memory ERROR".into())),
@@ -243,13 +274,13 @@ async fn scans_beyond_the_places_wait_and_beyond_the_queue_are_told_to_come_back
     // Takes connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = ClamdAddress::Tcp(silent.local_addr().unwrap().to_string());
-    let clamd = Clamd::new(address, &settings(300, 1, 1));
+    let clamd = made(&[address], &settings(300, 1, 1), None);
     let (first, second, third) = tokio::join!(scan(&clamd, b"1"), scan(&clamd, b"2"), scan(&clamd, b"3"));
     assert_eq!(first.unwrap(), Scanned::NotScanned(Unscanned::TimedOut));
     // The second's place came free at about the time it gave up waiting for it.
     assert!(matches!(second, Ok(Scanned::NotScanned(Unscanned::TimedOut)) | Err(ScanFailure::Busy { .. })));
     assert!(matches!(third, Err(ScanFailure::Busy { retry_after }) if retry_after > Duration::ZERO));
-    assert_eq!((clamd.places.available_permits(), clamd.waiting.load(Ordering::Relaxed)), (1, 0));
+    assert_eq!(clamd.queue.state(), (1, 0));
 }
 
 #[tokio::test]
