@@ -72,6 +72,21 @@ impl Clamd {
         Builder { settings: settings.map(|(name, value)| (name, value.to_owned())).collect() }
     }
 
+    /// Adds a signature to its database: of these bytes, anywhere in a file. It counts after [`Clamd::reload`], or a
+    /// restart.
+    pub fn add_signature(&self, name: &str, bytes: &[u8]) {
+        let signature = format!("{name}:0:*:{}\n", hex::encode(bytes));
+        let path = self.folder.path().join(format!("signatures/{name}.ndb"));
+        fs::write(path, signature).expect("the folder is writable");
+    }
+
+    /// Has it load its signatures anew, and waits until it finds these bytes.
+    pub fn reload(&self, found: &[u8]) {
+        let mut stream = TcpStream::connect(self.address).expect("clamd is there");
+        stream.write_all(b"zRELOAD\0").expect("clamd reads");
+        until("clamd to load its signatures", SOON, || self.judge(found).ends_with(" FOUND").then_some(()));
+    }
+
     /// What it says of a file that nobody else has looked at, such as `stream: OK`.
     pub fn judge(&self, file: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).expect("clamd is there");

@@ -17,6 +17,7 @@ mod matrix;
 mod policies;
 mod quota;
 mod reload;
+mod scanning;
 mod untouched;
 mod wecard;
 mod writes;
