@@ -267,14 +267,14 @@ pub trait LockoutStore: Send + Sync {
     ) -> BoxFuture<'static, Result<Admission, StateAway>>;
 
     /// Says how an attempt ended; without a number, of one that was not reserved here. The work is begun by the
-    /// call: dropping the future does not undo it.
+    /// call: dropping the future does not undo it. True when this is the failure that locked.
     fn settle(
         &self,
         subject: &LockSubject,
         terms: LockTerms,
         attempt: Option<u64>,
         outcome: Outcome,
-    ) -> BoxFuture<'static, Result<(), StateAway>>;
+    ) -> BoxFuture<'static, Result<bool, StateAway>>;
 
     /// The locks that hold, at most [`LISTED`], in no order.
     fn list(&self) -> BoxFuture<'static, Result<Vec<Locked>, StateAway>>;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use config::UpstreamTimeouts;
 use filters::body::declared_length;
-use filters::lockout::Attempt;
+use filters::lockout::{Attempt, FailedAttempt};
 use filters::{Denial, Pending, Reason, WholeBody};
 use http::{Method, Version, header};
 use pingora_core::protocols::http::ServerSession;
@@ -49,8 +49,8 @@ pub enum Outgoing {
 
 /// What became of a request that an app answered.
 pub struct Answer {
-    /// Whether the attempt that a lockout counts failed: what it is counted under.
-    pub failed_login: Option<String>,
+    /// The attempt that a lockout counts, when it failed.
+    pub failed_login: Option<FailedAttempt>,
     /// Who answered.
     pub server: Arc<Server>,
     /// What it said.
@@ -246,8 +246,7 @@ impl Forward<'_> {
                 if attempt.wants_body() {
                     Some(attempt)
                 } else {
-                    answer.failed_login = attempt.failure();
-                    attempt.settle().await;
+                    answer.failed_login = attempt.settle().await;
                     None
                 }
             }
@@ -306,8 +305,7 @@ impl Forward<'_> {
             }
         }
         if let Some(attempt) = attempt {
-            answer.failed_login = attempt.failure();
-            attempt.settle().await;
+            answer.failed_login = attempt.settle().await;
         }
         if session.write_response_body(held, true).await.is_err() {
             return End::Broken("the client went away");

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use config::Action;
 use filters::body::declared_length;
 use filters::exchange::{Arrival, Exchange};
+use filters::lockout::FailedAttempt;
 use filters::pipeline::Route;
 use filters::{Denial, FileReport, Findings, Pending, Reason};
 use http::{HeaderValue, Method, StatusCode, Version, header};
@@ -39,7 +40,7 @@ pub struct Trail {
     bytes_out: u64,
     upstream: Option<(usize, Arc<Server>, Duration)>,
     denial: Option<Denial>,
-    failed_login: Option<String>,
+    failed_login: Option<FailedAttempt>,
     files: Vec<FileReport>,
 }
 
@@ -455,6 +456,10 @@ fn report(
         observed: &observed,
         audited: snapshot.route(exchange).is_some_and(|route| route.settings.audit),
         files: &trail.files,
-        login: trail.failed_login.as_deref().map_or(Login::None, Login::Failed),
+        login: match &trail.failed_login {
+            None => Login::None,
+            Some(failed) if failed.locked => Login::Locked(&failed.key),
+            Some(failed) => Login::Failed(&failed.key),
+        },
     });
 }

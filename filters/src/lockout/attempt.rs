@@ -55,29 +55,25 @@ impl Attempt {
         }
     }
 
-    /// What a failure is counted under, when what has been seen of the answer is one: for the audit trail.
-    pub fn failure(&self) -> Option<String> {
-        (self.outcome() == Outcome::Failed).then(|| {
-            let keys = self.subject.label.keys.iter().map(|(name, value)| format!("{name}={value}"));
-            keys.collect::<Vec<_>>().join(" ")
-        })
-    }
-
-    /// Reports the outcome. Takes one question to the store, bounded by `state.timeout`. The future may be dropped.
-    pub fn settle(mut self) -> BoxFuture<'static, ()> {
+    /// Reports the outcome, and says what failed. Takes one question to the store, bounded by `state.timeout`. The future
+    /// may be dropped.
+    pub fn settle(mut self) -> BoxFuture<'static, Option<FailedAttempt>> {
         let outcome = self.outcome();
         let number = self.number.take();
         let told = self.store.settle(&self.subject, self.rule.terms, number, outcome);
         let (rule, subject) = (self.rule.clone(), self.subject.clone());
         Box::pin(async move {
-            if told.await.is_ok() || outcome == Outcome::Unclear {
-                return;
-            }
-            // Only a shared store can be away. What it did not learn is counted here, where it will be asked for.
-            if rule.shared.as_ref().is_some_and(|shared| shared.away.met("lockout") == OnStateFailure::Local)
-            {
-                rule.local.conclude(&subject, rule.terms, None, outcome);
-            }
+            let locked = match told.await {
+                Ok(locked) => locked,
+                Err(_) if outcome == Outcome::Unclear => false,
+                // Only a shared store can be away. What it did not learn is counted here, where it will be asked for.
+                Err(_) => {
+                    let away = rule.shared.as_ref().map(|shared| shared.away.met("lockout"));
+                    away == Some(OnStateFailure::Local)
+                        && rule.local.conclude(&subject, rule.terms, None, outcome)
+                }
+            };
+            (outcome == Outcome::Failed).then(|| FailedAttempt { key: label(&subject), locked })
         })
     }
 
@@ -88,6 +84,20 @@ impl Attempt {
             FailedWhen::Json { field, values } => by_answer(status, answer_field(&self.body, field), values),
         }
     }
+}
+
+/// An attempt that failed, for the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedAttempt {
+    /// What it is counted under.
+    pub key: String,
+    /// Whether it is the failure that locked.
+    pub locked: bool,
+}
+
+fn label(subject: &LockSubject) -> String {
+    let keys = subject.label.keys.iter().map(|(name, value)| format!("{name}={value}"));
+    keys.collect::<Vec<_>>().join(" ")
 }
 
 impl Drop for Attempt {

@@ -30,7 +30,7 @@ use crate::filter::{BodyInspector, Filter, Findings, Judgement, WholeBody};
 use crate::pending::Pending;
 use crate::state::{Admission, LockSubject, LockTerms, LockoutStore, Shared, unavailable};
 
-pub use attempt::Attempt;
+pub use attempt::{Attempt, FailedAttempt};
 use key::Client;
 pub use table::LockoutTable;
 

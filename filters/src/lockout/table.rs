@@ -97,18 +97,20 @@ impl LockoutTable {
         Admission::Go(number)
     }
 
+    /// Whether this is what locked.
     pub(super) fn conclude(
         &self,
         subject: &LockSubject,
         terms: LockTerms,
         attempt: Option<u64>,
         outcome: Outcome,
-    ) {
+    ) -> bool {
         let now = self.clock.elapsed();
         let mut keys = self.lock();
         let entry = keys.entry(subject, now);
         entry.forget(now);
         entry.under_way.retain(|(number, _)| Some(*number) != attempt);
+        let mut locked = false;
         match outcome {
             Outcome::Unclear => {}
             Outcome::Passed => entry.failures.clear(),
@@ -121,12 +123,14 @@ impl LockoutTable {
                     entry.failures.clear();
                     entry.lock = Some(Lock { since: now, until: now + terms.lock });
                     entry.label = Some(subject.label.clone());
+                    locked = true;
                 }
             }
         }
         if entry.is_empty() {
             keys.entries.remove(&subject.key);
         }
+        locked
     }
 
     fn lock(&self) -> MutexGuard<'_, Keys> {
@@ -149,9 +153,8 @@ impl LockoutStore for LockoutTable {
         terms: LockTerms,
         attempt: Option<u64>,
         outcome: Outcome,
-    ) -> BoxFuture<'static, Result<(), StateAway>> {
-        self.conclude(subject, terms, attempt, outcome);
-        Box::pin(ready(Ok(())))
+    ) -> BoxFuture<'static, Result<bool, StateAway>> {
+        Box::pin(ready(Ok(self.conclude(subject, terms, attempt, outcome))))
     }
 
     fn list(&self) -> BoxFuture<'static, Result<Vec<Locked>, StateAway>> {

@@ -178,6 +178,26 @@ fn twenty_parallel_guesses_reach_the_app_five_times() {
 }
 
 #[test]
+fn tells_the_failure_that_locks_from_those_before_it() {
+    let (_, lockout) = local(by_name_and_address(), by_status());
+    let failed: Vec<_> = (0..5)
+        .map(|_| {
+            let mut attempt = asks(&lockout, "192.0.2.1", &name("bob")).unwrap().unwrap();
+            attempt.head(StatusCode::UNAUTHORIZED);
+            attempt.settle().now_or_never().unwrap().unwrap()
+        })
+        .collect();
+    assert!(failed.iter().all(|failed| failed.key.contains("ip=192.0.2.1")));
+    assert_eq!(
+        failed.iter().map(|failed| failed.locked).collect::<Vec<_>>(),
+        [false, false, false, false, true]
+    );
+    let mut attempt = asks(&lockout, "192.0.2.2", &name("bob")).unwrap().unwrap();
+    attempt.head(StatusCode::OK);
+    assert_eq!(attempt.settle().now_or_never().unwrap(), None);
+}
+
+#[test]
 fn a_client_that_hangs_up_on_the_answer_has_still_failed() {
     let (_, lockout) = local(by_name_and_address(), by_status());
     for _ in 0..5 {
@@ -236,7 +256,7 @@ impl LockoutStore for Away {
         _: LockTerms,
         _: Option<u64>,
         _: Outcome,
-    ) -> BoxFuture<'static, Result<(), StateAway>> {
+    ) -> BoxFuture<'static, Result<bool, StateAway>> {
         Box::pin(ready(Err(StateAway)))
     }
 

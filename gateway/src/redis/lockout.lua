@@ -36,6 +36,7 @@ if act == 'reserve' then
 end
 
 -- settle: KEYS lock, failures, attempts, locks; ARGV failures, within, lock, attempt, outcome, label, HASH.
+-- Gives 1 when this is what locked.
 if act == 'settle' then
   redis.call('ZREM', KEYS[3], ARGV[5])
   if ARGV[6] == 'passed' then
@@ -53,9 +54,10 @@ if act == 'settle' then
       redis.call('ZADD', KEYS[4], text(now + lock), ARGV[8])
       local last = redis.call('ZREVRANGE', KEYS[4], 0, 0, 'WITHSCORES')
       redis.call('PEXPIREAT', KEYS[4], text(tonumber(last[2])))
+      return 1
     end
   end
-  return 1
+  return 0
 end
 
 -- list: KEYS locks; ARGV how many. Gives HASH, since, until and label of each lock, one after the other.

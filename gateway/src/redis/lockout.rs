@@ -37,7 +37,7 @@ impl LockoutStore for Redis {
         terms: LockTerms,
         attempt: Option<u64>,
         outcome: Outcome,
-    ) -> BoxFuture<'static, Result<(), StateAway>> {
+    ) -> BoxFuture<'static, Result<bool, StateAway>> {
         let (redis, subject) = (self.clone(), subject.clone());
         // On the control runtime, so that it is done though nobody waits.
         let settled = self.inner.control.spawn(async move {

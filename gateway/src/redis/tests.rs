@@ -309,7 +309,12 @@ fn gateways_share_failures_and_locks() {
     let (one, two) = (open(&server, &control, PATIENT), open(&server, &control, PATIENT));
     control.block_on(async {
         for n in 0..5 {
-            assert!(attempt(if n % 2 == 0 { &one } else { &two }, 1, TERMS, Outcome::Failed).await);
+            let gateway = if n % 2 == 0 { &one } else { &two };
+            let Admission::Go(number) = gateway.reserve(&subject(1), TERMS).await.unwrap() else {
+                panic!("it is not locked yet")
+            };
+            let locked = gateway.settle(&subject(1), TERMS, Some(number), Outcome::Failed).await.unwrap();
+            assert_eq!(locked, n == 4);
         }
         let Admission::Wait(wait) = two.reserve(&subject(1), TERMS).await.unwrap() else {
             panic!("it is locked")

@@ -2,7 +2,7 @@
 
 use harness::http::{Answer, get, post};
 use harness::sample::{self, PNG, sha256};
-use harness::{Browser, Clamd, Form, Gateway, WeCard, policy, token};
+use harness::{Browser, Clamd, Form, Gateway, SOON, WeCard, policy, token, until};
 use serde_json::{Value, json};
 
 /// Uploads one file as alice.
@@ -370,6 +370,9 @@ fn wrong_passwords_lock_that_user_at_that_address() {
     assert_eq!(app.log().since(before), Vec::<Value>::new());
     log_in(&gateway, "192.0.2.70", "bob", "bob-password").is(200);
     log_in(&gateway, "192.0.2.71", "alice", "alice-password").is(200);
+    let audited = |event: &str| gateway.audit().iter().filter(|line| line["event"] == event).count();
+    until("the lock to be audited", SOON, || (audited("lockout") > 0).then_some(()));
+    assert_eq!((audited("login_failure"), audited("lockout")), (5, 1));
 }
 
 #[test]
