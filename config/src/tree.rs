@@ -439,10 +439,11 @@ mod tests {
         assert_eq!(text(&items[1]), "2");
     }
 
+    /// A very loose guard, for a machine that does much else: what grows faster than its input takes hours.
     fn quickly(what: &str, text: &str) -> Vec<String> {
         let begun = Instant::now();
         let flaws = flaws(text);
-        assert!(begun.elapsed() < Duration::from_secs(5), "{what} took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what} took {:?}", begun.elapsed());
         flaws
     }
 
