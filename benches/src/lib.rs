@@ -22,15 +22,20 @@ pub fn quick() -> Criterion {
         .without_plots()
 }
 
-/// A file that looks like a PNG and has nothing in it that a marker could match: what the inspector has to read to
-/// the end.
+/// A file of the form of a PNG, with one chunk of noise in which nothing looks like a marker: what the inspector has to
+/// read to the end.
 pub fn png(bytes: usize) -> Vec<u8> {
-    let mut file = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
+    let mut file =
+        b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55".to_vec();
+    let length = u32::try_from(bytes - file.len() - 24).unwrap();
+    file.extend_from_slice(&length.to_be_bytes());
+    file.extend_from_slice(b"IDAT");
     // A linear congruential generator: incompressible enough, the same on every run.
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    file.resize_with(bytes, || {
+    file.resize_with(bytes - 16, || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     });
+    file.extend_from_slice(b"\0\0\0\0\0\0\0\0IEND\xae\x42\x60\x82");
     file
 }
