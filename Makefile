@@ -23,7 +23,7 @@ ifneq ($(wildcard /etc/ssl/certs/ca-certificates.crt),)
 export NODE_EXTRA_CA_CERTS ?= /etc/ssl/certs/ca-certificates.crt
 endif
 
-.PHONY: help run test bench profile build release fmt format lint check unit e2e apps fuzz deny clean \
+.PHONY: help run test bench bench-uploads profile build release fmt format lint check unit e2e apps fuzz deny clean \
         need-build need-test need-bench need-rust
 
 help: ## list the targets
@@ -37,6 +37,9 @@ test: need-test fmt lint apps build check ## everything: format, lints, policies
 
 bench: release need-bench ## Nginx, HAProxy and Menshen side by side; ARGS='--rounds 3 --seconds 2' and more
 	benches/compare/run --menshen $(TARGET)/release/menshen $(ARGS)
+
+bench-uploads: release need-bench ## Nginx, Menshen and a bare clamd side by side at uploads; ARGS='--size 10' and more
+	benches/compare/uploads --menshen $(TARGET)/release/menshen $(ARGS)
 
 profile: release ## instructions a request and where they go, by callgrind; ARGS='--scenario wecard'
 	@scripts/need python3:python3 nginx:nginx valgrind:valgrind
@@ -104,7 +107,7 @@ need-test: need-build need-rust
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || scripts/need :python3-venv
 
 need-bench:
-	@scripts/need python3:python3 nginx:nginx haproxy:haproxy wrk:wrk
+	@scripts/need python3:python3 nginx:nginx haproxy:haproxy wrk:wrk clamd:clamav-daemon
 
 # A stamp is younger than what it was made from, so that a second run has nothing to do.
 
