@@ -142,15 +142,17 @@ struct Fields<'a> {
     is_encrypted: bool,
 }
 
-fn fields(mut extra: &[u8]) -> Result<Fields<'_>, Fault> {
+fn fields(extra: &[u8]) -> Result<Fields<'_>, Fault> {
     let mut found = Fields::default();
-    // Some writers align members with zeros.
-    while extra.iter().any(|&byte| byte != 0) {
-        let length = usize::from(u16_at(extra, 2));
-        let Some(value) = extra.get(4..4 + length) else {
+    // Some writers align members with zeros: once, because there may be as many as fields.
+    let end = extra.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    let mut at = 0;
+    while at < end {
+        let length = usize::from(u16_at(extra, at + 2));
+        let Some(value) = extra.get(at + 4..at + 4 + length) else {
             return Err(Fault::Broken("a broken extra field"));
         };
-        match u16_at(extra, 0) {
+        match u16_at(extra, at) {
             0x0001 if !found.large.is_empty() => return Err(Fault::Broken("two zip64 fields")),
             0x0001 => found.large = value,
             0x0017 | 0x9901 => found.is_encrypted = true,
@@ -158,7 +160,7 @@ fn fields(mut extra: &[u8]) -> Result<Fields<'_>, Fault> {
             0x7075 => found.name = Some(value.get(5..).unwrap_or_default()),
             _ => {}
         }
-        extra = &extra[4 + length..];
+        at += 4 + length;
     }
     Ok(found)
 }
