@@ -2,7 +2,8 @@
 //!
 //! Storages that hold macros or embedded objects are refused, and so is a document that is encrypted. Reads the header
 //! and the list, at most 1 MiB; of a text the first sector, of a workbook the first 256 KiB, where the sheets are named,
-//! and of a presentation all of its stream.
+//! and of a presentation all of its stream. Whatever is called like one of these is read, wherever it is: readers choose
+//! between them.
 
 use std::io;
 use std::ops::Range;
@@ -28,9 +29,16 @@ const PROGRAM: &[u8] = b"\x1f\x00\xff\x03\x14\x00\x00\x00\x02\x00\x00\x04\x0c\x0
 const NO_SECTOR: u32 = 0xffff_fffa;
 const END_OF_CHAIN: u32 = 0xffff_fffe;
 const NO_STREAM: u32 = 0xffff_ffff;
+/// Streams that may be the document; Excel once wrote two.
+const MAX_DOCUMENTS: usize = 4;
+/// Streams shorter than this are kept in small sectors, in the stream of the root.
+const SMALL: u32 = 4096;
+const SMALL_SECTOR: usize = 64;
 /// Places in the header that say where the table of sectors is.
 const IN_HEADER: usize = 109;
 
+/// Streams that are a document, in lower case.
+const DOCUMENTS: [&str; 4] = ["worddocument", "workbook", "book", "powerpoint document"];
 /// Storages and streams that only a file with macros has.
 const MACROS: [&str; 4] = ["macros", "_vba_project_cur", "vba", "_vba_project"];
 const ENCRYPTED_DOCUMENT: &str = "an encrypted document";
@@ -65,10 +73,9 @@ pub fn judge(bytes: &[u8], extension: &str) -> Result<(), Fault> {
 pub(super) async fn inspect(body: &dyn WholeBody, range: Range<u64>, extension: &str) -> Result<(), Stop> {
     let mut file = Compound::open(body, range).await?;
     let entries = file.entries().await?;
-    let main = entries.iter().find(|entry| entry.is_document(extension));
-    let Some(main) = main else {
+    if !entries.iter().any(|entry| entry.is_document(extension)) {
         return Err(Fault::Mismatch("a compound file that is no document of this kind").into());
-    };
+    }
     let has = |names: &[&str]| entries.iter().any(|entry| names.contains(&entry.name.as_str()));
     if has(&MACROS) {
         return Err(Fault::Active("macros").into());
@@ -76,8 +83,14 @@ pub(super) async fn inspect(body: &dyn WholeBody, range: Range<u64>, extension: 
     if has(&ENCRYPTED) {
         return Err(Fault::Active(ENCRYPTED_DOCUMENT).into());
     }
-    if let Some(fault) = file.document_fault(main).await? {
-        return Err(Fault::Active(fault).into());
+    let documents = || entries.iter().filter(|entry| DOCUMENTS.contains(&entry.name.as_str()));
+    if documents().count() > MAX_DOCUMENTS {
+        return Err(Fault::Mismatch("a compound file of many documents").into());
+    }
+    for document in documents() {
+        if let Some(fault) = file.document_fault(document).await? {
+            return Err(Fault::Active(fault).into());
+        }
     }
     match entries.iter().any(Entry::is_embedded) {
         true => Err(Fault::Active("an embedded object").into()),
@@ -120,6 +133,10 @@ struct Compound<'a> {
     /// A sector's size is two to this.
     shift: u32,
     first: u32,
+    /// Where the table of small sectors begins.
+    small: u32,
+    /// The stream of all small sectors: the root's.
+    root: u32,
     /// Which sectors hold the table of sectors.
     table: Vec<u32>,
     /// The one that was read last.
@@ -128,7 +145,16 @@ struct Compound<'a> {
 
 impl<'a> Compound<'a> {
     async fn open(body: &'a dyn WholeBody, range: Range<u64>) -> Result<Self, Stop> {
-        let mut file = Self { body, range, shift: 9, first: 0, table: Vec::new(), read: None };
+        let mut file = Self {
+            body,
+            range,
+            shift: 9,
+            first: 0,
+            small: NO_STREAM,
+            root: NO_STREAM,
+            table: Vec::new(),
+            read: None,
+        };
         let header = file.bytes(0, HEADER).await?;
         let shift = u32::from(u16_at(&header, 30));
         let known = header.starts_with(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
@@ -137,7 +163,7 @@ impl<'a> Compound<'a> {
         if !known {
             return Err(BROKEN.into());
         }
-        (file.shift, file.first) = (shift, u32_at(&header, 48));
+        (file.shift, file.first, file.small) = (shift, u32_at(&header, 48), u32_at(&header, 60));
         file.table.extend((0..IN_HEADER).map(|at| u32_at(&header, 76 + 4 * at)));
         let (mut next, per_sector) = (u32_at(&header, 68), (1usize << shift) / 4 - 1);
         // A chain that is longer than the file goes in circles.
@@ -162,6 +188,9 @@ impl<'a> Compound<'a> {
                 return Err(BROKEN.into());
             }
             let bytes = self.sector(sector).await?;
+            if read == 0 {
+                self.root = u32_at(&bytes, 116);
+            }
             read += bytes.len() as u64;
             for entry in bytes.chunks_exact(ENTRY).filter(|entry| [1, 2, 5].contains(&entry[66])) {
                 let length = usize::from(u16_at(entry, 64)).clamp(2, 64) - 2;
@@ -183,45 +212,77 @@ impl<'a> Compound<'a> {
     /// What the beginning of the document says of it: encryption (MS-DOC 2.5.1, MS-XLS 2.4.117) and sheets of macros
     /// (MS-XLS 2.4.28).
     async fn document_fault(&mut self, main: &Entry) -> Result<Option<&'static str>, Stop> {
-        // A shorter stream is kept elsewhere.
-        if main.size < 4096 {
-            return Ok(None);
+        if main.size < SMALL {
+            let bytes = self.small_stream(main).await?;
+            return Ok(match main.name.as_str() {
+                "worddocument" => text_fault(&bytes),
+                "powerpoint document" => has_program(&bytes).then_some("macros"),
+                _ => workbook_fault(&bytes),
+            });
         }
         match main.name.as_str() {
-            "worddocument" => {
-                let start = self.sector(main.start).await?;
-                Ok((u16_at(&start, 10) & 0x0100 != 0).then_some(ENCRYPTED_DOCUMENT))
-            }
-            "workbook" | "book" => Ok(workbook_fault(&self.stream(main.start).await?)),
+            "worddocument" => Ok(text_fault(&self.sector(main.start).await?)),
             "powerpoint document" => Ok(self.has_program(main.start).await?.then_some("macros")),
-            _ => Ok(None),
+            _ => {
+                let mut bytes = self.stream(main.start).await?;
+                bytes.truncate(usize::try_from(main.size).unwrap_or(usize::MAX));
+                Ok(workbook_fault(&bytes))
+            }
         }
+    }
+
+    /// A stream that is kept in small sectors, of which the first [`MAX_START`] bytes are enough for any document.
+    async fn small_stream(&mut self, entry: &Entry) -> Result<Vec<u8>, Stop> {
+        let size = usize::try_from(entry.size).unwrap_or(usize::MAX);
+        if size == 0 {
+            return Ok(Vec::new());
+        }
+        let (table, all) = (self.stream(self.small).await?, self.stream(self.root).await?);
+        let (mut bytes, mut number) = (Vec::new(), entry.start);
+        while bytes.len() < size {
+            let place = usize::try_from(number).unwrap_or(usize::MAX);
+            let start = place.saturating_mul(SMALL_SECTOR);
+            let piece = all.get(start..start.saturating_add(SMALL_SECTOR)).ok_or(BROKEN)?;
+            bytes.extend_from_slice(piece);
+            number = u32_at(&table, place.saturating_mul(4));
+        }
+        bytes.truncate(size);
+        Ok(bytes)
+    }
+
+    /// Sectors of the file, with the last if that is shorter.
+    fn sectors(&self) -> u64 {
+        ((self.range.end - self.range.start) >> self.shift) + 1
     }
 
     /// The first [`MAX_START`] bytes of a stream.
     async fn stream(&mut self, start: u32) -> Result<Vec<u8>, Stop> {
-        let (mut bytes, mut sector) = (Vec::new(), start);
+        let (mut bytes, mut sector, mut runs) = (Vec::new(), start, 0);
         while bytes.len() < MAX_START && sector < NO_SECTOR {
             let (piece, next) = self.run(sector).await?;
             bytes.extend(piece);
             sector = next;
+            runs += 1;
+            // Sectors count, not bytes: the last of a file may give one byte, again and again.
+            if runs > self.sectors() {
+                return Err(BROKEN.into());
+            }
         }
         Ok(bytes)
     }
 
     /// Whether a presentation says that it has a project of Visual Basic (MS-PPT 2.4.10): looked for in the whole stream.
     async fn has_program(&mut self, start: u32) -> Result<bool, Stop> {
-        let finder = Finder::new(PROGRAM);
         let (mut window, mut sector, mut read) = (Vec::new(), start, 0);
         while sector < NO_SECTOR {
             let (piece, next) = self.run(sector).await?;
-            read += piece.len() as u64;
+            read += (piece.len() as u64).div_ceil(1 << self.shift);
             // A chain that is longer than the file goes in circles.
-            if read > (self.range.end - self.range.start) + (1 << self.shift) {
+            if read > self.sectors() {
                 return Err(BROKEN.into());
             }
             window.extend(piece);
-            if finder.find_iter(&window).any(|at| u32_at(&window, at + PROGRAM.len() + 4) != 0) {
+            if has_program(&window) {
                 return Ok(true);
             }
             window.drain(..window.len().saturating_sub(PROGRAM.len() + 8));
@@ -284,13 +345,19 @@ impl<'a> Compound<'a> {
     }
 }
 
-/// Reads a workbook's records up to the end of what is true of all sheets (MS-XLS 2.1.4).
+fn has_program(bytes: &[u8]) -> bool {
+    Finder::new(PROGRAM).find_iter(bytes).any(|at| u32_at(bytes, at + PROGRAM.len() + 4) != 0)
+}
+
+fn text_fault(start: &[u8]) -> Option<&'static str> {
+    (u16_at(start, 10) & 0x0100 != 0).then_some(ENCRYPTED_DOCUMENT)
+}
+
+/// Reads a workbook's records (MS-XLS 2.1.4), also behind what calls itself the end of what is true of all sheets.
 fn workbook_fault(mut rest: &[u8]) -> Option<&'static str> {
     while rest.len() >= 4 {
         let length = usize::from(u16_at(rest, 2));
         match u16_at(rest, 0) {
-            // EOF
-            0x000a => return None,
             // FilePass
             0x002f => return Some(ENCRYPTED_DOCUMENT),
             // BoundSheet8: sheets of macros, and modules of Visual Basic
@@ -331,22 +398,33 @@ mod tests {
 
     /// A compound file with these entries below its root, of which the first has 4,096 bytes that begin as given.
     fn compound(names: &[&str], start: &[u8]) -> Vec<u8> {
+        compound_of(names, start, 4096)
+    }
+
+    /// The same with streams of so many bytes each; short ones are in small sectors of the root's stream.
+    fn compound_of(names: &[&str], start: &[u8], size: u32) -> Vec<u8> {
         let mut header = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec();
         header.resize(24, 0);
         header.extend_from_slice(&[0x3e, 0, 3, 0, 0xfe, 0xff, 9, 0, 6, 0]);
         header.resize(48, 0);
         header.extend_from_slice(&1u32.to_le_bytes());
+        let list = (names.len() + 1).div_ceil(4) as u32;
+        header.resize(60, 0);
+        header.extend_from_slice(&(9 + list).to_le_bytes());
         header.resize(68, 0);
         header.extend_from_slice(&END_OF_CHAIN.to_le_bytes());
         header.resize(76, 0);
         header.extend_from_slice(&0u32.to_le_bytes());
         header.resize(512, 0xff);
-        let list = (names.len() + 1).div_ceil(4) as u32;
         let chain = |first: u32, count: u32| {
             (1..=count).map(move |n| if n == count { END_OF_CHAIN } else { first + n })
         };
-        let mut table: Vec<u32> =
-            [0xffff_fffd].into_iter().chain(chain(1, list)).chain(chain(1 + list, 8)).collect();
+        let mut table: Vec<u32> = [0xffff_fffd]
+            .into_iter()
+            .chain(chain(1, list))
+            .chain(chain(1 + list, 8))
+            .chain(chain(9 + list, 1))
+            .collect();
         table.resize(128, 0xffff_ffff);
         let mut directory = Vec::new();
         for (at, name) in ["Root Entry"].iter().chain(names).enumerate() {
@@ -358,15 +436,18 @@ mod tests {
             entry.resize(76, 0xff);
             entry.extend_from_slice(&if name.ends_with("Pool") { 1 } else { NO_STREAM }.to_le_bytes());
             entry.resize(116, 0);
-            entry.extend_from_slice(&(1 + list).to_le_bytes());
-            entry.extend_from_slice(&4096u32.to_le_bytes());
+            let in_root = at > 0 && size < SMALL;
+            entry.extend_from_slice(&if in_root { 0 } else { 1 + list }.to_le_bytes());
+            entry.extend_from_slice(&if at > 0 { size } else { 4096 }.to_le_bytes());
             entry.resize(ENTRY, 0);
             directory.extend_from_slice(&entry);
         }
         directory.resize(512 * list as usize, 0);
         let mut stream = start.to_vec();
         stream.resize(4096, 0);
-        [header, table.into_iter().flat_map(u32::to_le_bytes).collect(), directory, stream].concat()
+        let mut small: Vec<u8> = chain(0, 64).flat_map(u32::to_le_bytes).collect();
+        small.resize(512, 0xff);
+        [header, table.into_iter().flat_map(u32::to_le_bytes).collect(), directory, stream, small].concat()
     }
 
     #[test]
@@ -407,6 +488,32 @@ mod tests {
     }
 
     #[test]
+    fn judges_every_stream_that_a_reader_may_take_for_the_workbook() {
+        let sheets = |kind: u8| {
+            [b"\x09\x08\x02\0ab\x85\0\x08\0\0\0\0\0\0".as_slice(), &[kind, 0, 0, 10, 0, 0, 0]].concat()
+        };
+        let behind_an_end = [b"\x09\x08\x02\0ab\x0a\0\0\0".as_slice(), &sheets(1)].concat();
+        assert!(matches!(judge(&compound(&["Workbook"], &behind_an_end), "xls"), Err(Fault::Active(_))));
+        for size in [100, 200, 4095] {
+            let small = |kind: u8| compound_of(&["Workbook"], &sheets(kind), size);
+            assert_eq!(judge(&small(0), "xls"), Ok(()), "{size}");
+            assert!(matches!(judge(&small(1), "xls"), Err(Fault::Active(_))), "{size}");
+        }
+        // Two that are good, of which one is then made to begin where there is a sheet of macros.
+        let mut two = compound(&["Book", "a", "Workbook"], &sheets(0));
+        assert_eq!(judge(&two, "xls"), Ok(()));
+        let evil = ((two.len() - 512) / 512) as u32;
+        let mut stream = sheets(1);
+        stream.resize(512, 0);
+        two.extend_from_slice(&stream);
+        two[512 + 4 * evil as usize..][..4].copy_from_slice(&END_OF_CHAIN.to_le_bytes());
+        two[1024 + 3 * ENTRY + 116..][..4].copy_from_slice(&evil.to_le_bytes());
+        assert!(matches!(judge(&two, "xls"), Err(Fault::Active(_))));
+        let many = compound(&["Workbook", "Book", "Workbook", "Book", "Workbook"], &sheets(0));
+        assert!(matches!(judge(&many, "xls"), Err(Fault::Mismatch(_))));
+    }
+
+    #[test]
     fn finds_the_program_of_a_presentation() {
         for place in [0, 100, 505, 4000] {
             for (flag, passes) in [(0, true), (1, false)] {
@@ -424,6 +531,17 @@ mod tests {
         let good = compound(&["WordDocument"], b"");
         for cut in [0, 8, 511, 512, 1000, 1100] {
             assert!(judge(&good[..cut], "doc").is_err(), "{cut}");
+        }
+        // The last sector, of one byte, follows itself; each reading of it gives one byte more.
+        for (name, extension) in [("Workbook", "xls"), ("PowerPoint Document", "ppt")] {
+            let mut circle = compound(&[name], b"");
+            let last = (circle.len() / 512 - 1) as u32;
+            circle.push(1);
+            let place = 512 + 4 * last as usize;
+            circle[place..place + 4].copy_from_slice(&last.to_le_bytes());
+            let start = 1024 + ENTRY + 116;
+            circle[start..start + 4].copy_from_slice(&last.to_le_bytes());
+            assert_eq!(judge(&circle, extension), Err(BROKEN), "{name}");
         }
         let mut circle = good.clone();
         circle[512 + 4..512 + 8].copy_from_slice(&1u32.to_le_bytes());
