@@ -23,6 +23,7 @@ const ACTING_LINKS: [&str; 7] = [
 ];
 /// What may be linked to outside, when it is on the web.
 const MEDIA_LINKS: [&str; 4] = ["image", "audio", "video", "media"];
+const HIDDEN: &str = "a field that hides its kind";
 /// Fields that start or fetch something without being asked (ECMA-376 part 1 section 17.16.5).
 const ACTING_FIELDS: [&str; 3] = ["DDE", "DDEAUTO", "LINK"];
 
@@ -114,8 +115,11 @@ struct Judge {
     /// Says that it is a picture in SVG; its root must be one.
     is_svg: bool,
     has_root: bool,
-    /// Inside of text that belongs to a field.
-    in_instruction: bool,
+    /// Inside of text that belongs to a field; whether it is deleted.
+    instruction: Option<bool>,
+    /// The alternatives that are open, the innermost last, and how many there have been.
+    alternatives: Vec<u64>,
+    counted: u64,
     /// The fields that are open, the innermost last. The first is for text outside of any.
     fields: Vec<Field>,
     stop: Option<Stop>,
@@ -125,6 +129,10 @@ struct Judge {
 struct Field {
     /// The beginning of its instruction, as it is written.
     instruction: Vec<u8>,
+    /// The same without what is deleted.
+    kept: Vec<u8>,
+    /// The alternative that it began in.
+    alternative: u64,
     /// The instruction is over; what follows is what it gave.
     has_result: bool,
 }
@@ -132,7 +140,15 @@ struct Field {
 impl Text {
     fn new() -> Self {
         let fields = vec![Field::default()];
-        let judge = Judge { is_svg: false, has_root: false, in_instruction: false, fields, stop: None };
+        let judge = Judge {
+            is_svg: false,
+            has_root: false,
+            instruction: None,
+            alternatives: Vec::new(),
+            counted: 0,
+            fields,
+            stop: None,
+        };
         Self { xml: Xml::new(WANTED), judge }
     }
 
@@ -147,8 +163,24 @@ impl Text {
     }
 
     fn end(&mut self) -> Option<&'static str> {
-        self.judge.fields.iter().find_map(|field| acting_field(&field.instruction))
+        self.judge.fields.iter().find_map(Field::fault)
     }
+}
+
+impl Field {
+    fn fault(&self) -> Option<&'static str> {
+        acting_field(&self.instruction).or_else(|| acting_field(&self.kept))
+    }
+}
+
+/// Adds text to the beginning of an instruction.
+fn add(instruction: &mut Vec<u8>, text: &[u8]) {
+    let text = match instruction.is_empty() {
+        true => text.trim_ascii_start(),
+        false => text,
+    };
+    let room = MAX_WORD.saturating_sub(instruction.len()).min(text.len());
+    instruction.extend_from_slice(&text[..room]);
 }
 
 impl Judge {
@@ -175,18 +207,19 @@ impl Judge {
                 }
                 return self.start(tag).map(Stop::Fault);
             }
-            Seen::End(b"instrText" | b"delInstrText") => self.in_instruction = false,
-            Seen::Text(text) if self.in_instruction => {
-                if let Some(field) = self.fields.last_mut() {
-                    let text = match field.instruction.is_empty() {
-                        true => text.trim_ascii_start(),
-                        false => text,
-                    };
-                    let room = MAX_WORD.saturating_sub(field.instruction.len()).min(text.len());
-                    field.instruction.extend_from_slice(&text[..room]);
+            Seen::End(b"instrText" | b"delInstrText") => self.instruction = None,
+            Seen::End(b"Choice" | b"Fallback") => {
+                self.alternatives.pop();
+            }
+            Seen::Text(text) => {
+                if let Some((is_deleted, field)) = self.instruction.zip(self.fields.last_mut()) {
+                    add(&mut field.instruction, text);
+                    if !is_deleted {
+                        add(&mut field.kept, text);
+                    }
                 }
             }
-            Seen::End(_) | Seen::Text(_) => {}
+            Seen::End(_) => {}
         }
         None
     }
@@ -202,21 +235,41 @@ impl Judge {
             }
             b"Relationship" => relationship(tag),
             b"ddeLink" | b"oleLink" => Some("a link to another program"),
+            b"Choice" | b"Fallback" => {
+                self.counted += 1;
+                self.alternatives.push(self.counted);
+                (self.alternatives.len() > MAX_FIELDS).then_some("alternatives in alternatives, very deep")
+            }
+            // A reader that passes over a part of a field puts the rest together.
+            b"instrText" | b"delInstrText" | b"fldChar" if !tag.is_native || !self.is_at_home(tag) => {
+                Some(HIDDEN)
+            }
             b"fldSimple" => {
-                let cut = tag.is_cut.then_some("a field that hides its kind");
+                let cut = tag.is_cut.then_some(HIDDEN);
                 cut.or_else(|| tag.values(b"instr").find_map(|text| acting_field(text.as_bytes())))
             }
             b"instrText" | b"delInstrText" => {
-                self.in_instruction = true;
+                self.instruction = Some(tag.name == b"delInstrText");
                 None
             }
-            b"fldChar" => {
-                let kinds: Vec<String> = tag.values(b"fldCharType").collect();
-                let has = |kind: &str| kinds.iter().any(|own| own.trim() == kind);
-                if has("begin") { self.begin() } else { self.close(has("end")) }
-            }
+            b"fldChar" => match field_mark(tag).as_deref() {
+                Some("begin") => self.begin(),
+                Some(kind @ ("separate" | "end")) => self.close(kind == "end"),
+                _ => Some(HIDDEN),
+            },
             _ => None,
         }
+    }
+
+    /// Whether a tag of a field stands in the alternative that the field began in.
+    fn is_at_home(&self, tag: &Tag) -> bool {
+        let begins = tag.name == b"fldChar" && field_mark(tag).as_deref() == Some("begin");
+        let field = self.fields.last().filter(|_| self.fields.len() > 1 && !begins);
+        field.is_none_or(|field| field.alternative == self.alternative())
+    }
+
+    fn alternative(&self) -> u64 {
+        self.alternatives.last().copied().unwrap_or_default()
     }
 
     /// A field begins, inside of the one before or not.
@@ -230,15 +283,16 @@ impl Judge {
         if self.fields.len() > MAX_FIELDS {
             return Some("fields in fields, very deep");
         }
-        self.fields.push(Field::default());
+        self.fields.push(Field { alternative: self.alternative(), ..Field::default() });
         None
     }
 
     /// A field's instruction is whole, and with `end` the field itself.
     fn close(&mut self, end: bool) -> Option<&'static str> {
         let field = self.fields.last_mut()?;
-        let fault = acting_field(&field.instruction);
+        let fault = field.fault();
         field.instruction.clear();
+        field.kept.clear();
         field.has_result = true;
         if end && self.fields.len() > 1 {
             self.fields.pop();
@@ -249,7 +303,8 @@ impl Judge {
 
 /// What a field does, by its first word.
 fn acting_field(written: &[u8]) -> Option<&'static str> {
-    let text = decoded(&written[..written.len().min(MAX_WORD)]);
+    let mut text = decoded(&written[..written.len().min(MAX_WORD)]);
+    text.retain(|c| !is_invisible(c));
     let word = text.trim_start();
     let kind = word.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
     if ACTING_FIELDS.iter().any(|acting| acting.eq_ignore_ascii_case(kind)) {
@@ -257,8 +312,19 @@ fn acting_field(written: &[u8]) -> Option<&'static str> {
     }
     // The word may go on behind what was cut off.
     let rest = &word[kind.len()..];
-    (written.len() >= MAX_WORD && (rest.is_empty() || rest.starts_with('&')))
-        .then_some("a field that hides its kind")
+    (written.len() >= MAX_WORD && (rest.is_empty() || rest.starts_with('&'))).then_some(HIDDEN)
+}
+
+/// Where in a field a mark stands; it says so once.
+fn field_mark(tag: &Tag) -> Option<String> {
+    let mut kinds = tag.values(b"fldCharType");
+    let kind = kinds.next()?.trim().to_owned();
+    kinds.next().is_none().then_some(kind)
+}
+
+/// Characters that show nothing and that a reader may drop.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A relationship (ECMA-376 part 2 section 6.5): to a part that acts, or to something outside that is fetched unasked.
@@ -373,6 +439,47 @@ mod tests {
             "<ddeLink ddeService=\"cmd\" ddeTopic=\"/c calc\"/>".to_owned(),
         ] {
             assert!(judged(text.as_bytes()).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_fields_of_which_a_reader_may_pass_over_a_part() {
+        let mark = |kind: &str| format!("<w:r><w:fldChar w:fldCharType=\"{kind}\"/></w:r>");
+        let dde = "<w:instrText>DDEAUTO c:\\x</w:instrText>";
+        let quote = "<w:instrText>QUOTE </w:instrText>";
+        let whole = |inside: &str| {
+            let (begin, end) = (mark("begin"), mark("end"));
+            format!("<w:document xmlns:w='urn:w' xmlns:ig='urn:x'>{begin}{inside}{end}</w:document>")
+        };
+        for inside in [
+            format!("<ig:instrText>QUOTE </ig:instrText>{dde}"),
+            format!("<x xmlns:w='urn:x'>{quote}</x>{dde}"),
+            format!("<w:x xmlns:w='urn:x'/>{dde}"),
+            format!(
+                "<AlternateContent><Choice>{quote}</Choice><Fallback>{dde}</Fallback></AlternateContent>"
+            ),
+            format!("<Choice>{}{quote}</Choice><Fallback>{dde}</Fallback>", mark("begin")),
+            format!("<Choice>{}</Choice>{quote}{}{dde}", mark("end"), mark("begin")),
+            format!("<w:del><w:delInstrText>QUOTE </w:delInstrText></w:del>{dde}"),
+            "<w:instrText>\u{200b}DDE x</w:instrText>".to_owned(),
+            "<w:instrText>\u{feff}&#x200b;D\u{ad}DE x</w:instrText>".to_owned(),
+            format!("<w:instrText>DD</w:instrText>{}<w:instrText>E x</w:instrText>", mark("none")),
+            "<w:fldChar ig:fldCharType='begin' w:fldCharType='end'/>".to_owned(),
+        ] {
+            assert!(judged(whole(&inside).as_bytes()).is_some(), "{inside}");
+        }
+        for inside in [
+            format!("{quote}<w:p xmlns:w='urn:w' xmlns:ig='urn:y'/>{quote}"),
+            format!("<w:del><w:delInstrText>PAGE </w:delInstrText></w:del>{quote}"),
+            format!(
+                "{quote}{}<mc:AlternateContent><mc:Choice>{begin}{quote}{end}</mc:Choice><mc:Fallback>{begin}\
+                 {quote}{end}</mc:Fallback></mc:AlternateContent>",
+                mark("separate"),
+                begin = mark("begin"),
+                end = mark("end"),
+            ),
+        ] {
+            assert_eq!(judged(whole(&inside).as_bytes()), None, "{inside}");
         }
     }
 

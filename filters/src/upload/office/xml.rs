@@ -28,6 +28,8 @@ pub(super) enum Seen<'a> {
 #[derive(Default)]
 pub(super) struct Tag {
     pub(super) name: Vec<u8>,
+    /// Its prefix is the root's, and means the same.
+    pub(super) is_native: bool,
     attributes: Vec<(Vec<u8>, Vec<u8>)>,
     /// Not all attributes that were asked for are there whole.
     pub(super) is_cut: bool,
@@ -49,6 +51,17 @@ pub(super) struct Xml {
     attribute: Vec<u8>,
     /// Attributes that are kept.
     wanted: &'static [&'static [u8]],
+    root: Option<Root>,
+}
+
+/// The first tag's namespace.
+struct Root {
+    prefix: Vec<u8>,
+    /// The attribute that declares it.
+    declaration: Vec<u8>,
+    namespace: Option<Vec<u8>>,
+    /// The prefix came to mean something else further down.
+    is_rebound: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -80,7 +93,14 @@ enum State {
 impl Xml {
     /// Keeps the attributes of these local names.
     pub(super) fn new(wanted: &'static [&'static [u8]]) -> Self {
-        Self { state: State::Text, word: Vec::new(), tag: Tag::default(), attribute: Vec::new(), wanted }
+        Self {
+            state: State::Text,
+            word: Vec::new(),
+            tag: Tag::default(),
+            attribute: Vec::new(),
+            wanted,
+            root: None,
+        }
     }
 
     /// Takes the next bytes and shows what is complete by them.
@@ -118,7 +138,7 @@ impl Xml {
                 }
             },
             State::StartName if is_space || byte == b'/' || byte == b'>' => {
-                self.tag.name = local(&self.word).to_vec();
+                self.begin();
                 self.inside(byte, false, show)
             }
             State::StartName | State::EndName if byte != b'>' => {
@@ -217,10 +237,28 @@ impl Xml {
         };
     }
 
+    /// A start tag's name is whole.
+    fn begin(&mut self) {
+        let name = local(&self.word);
+        let prefix = &self.word[..self.word.len() - name.len()];
+        self.tag.name = name.to_vec();
+        let root = self.root.get_or_insert_with(|| Root {
+            prefix: prefix.to_vec(),
+            declaration: match prefix.strip_suffix(b":") {
+                Some(prefix) => [b"xmlns:", prefix].concat(),
+                None => b"xmlns".to_vec(),
+            },
+            namespace: None,
+            is_rebound: false,
+        });
+        self.tag.is_native = prefix == root.prefix;
+    }
+
     /// Between attributes.
     fn inside(&mut self, byte: u8, slash: bool, show: &mut dyn FnMut(Seen<'_>)) -> State {
         match byte {
             b'>' => {
+                self.tag.is_native &= self.root.as_ref().is_some_and(|root| !root.is_rebound);
                 show(Seen::Start(&self.tag));
                 if slash {
                     show(Seen::End(&self.tag.name));
@@ -245,7 +283,12 @@ impl Xml {
 
     /// An attribute is whole.
     fn keep(&mut self) {
-        let name = local(self.word.trim_ascii());
+        let word = self.word.trim_ascii();
+        if let Some(root) = self.root.as_mut().filter(|root| root.declaration == word) {
+            let namespace = root.namespace.get_or_insert_with(|| self.attribute.clone());
+            root.is_rebound |= *namespace != self.attribute;
+        }
+        let name = local(word);
         if !self.wanted.contains(&name) {
             return;
         }
@@ -271,7 +314,9 @@ pub(super) fn decoded(written: &[u8]) -> String {
     while let Some(start) = rest.find('&') {
         let (before, reference) = rest.split_at(start);
         text.push_str(before);
-        let end = reference.find(';');
+        // To the end of what may be in a reference: however many ampersands there are, each byte is looked at once.
+        let end = reference[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '#').map(|end| end + 1);
+        let end = end.filter(|&end| reference[end..].starts_with(';'));
         match end.and_then(|end| character(&reference[1..end])).zip(end) {
             Some((character, end)) => {
                 text.push(character);
@@ -354,5 +399,15 @@ mod tests {
         let long = format!("<p a='{}'>", "x".repeat(MAX_VALUE + 1));
         assert_eq!(seen(&long, 50), ["<p …>"]);
         assert_eq!(decoded(b"&#x44;&#68;&bogus;&#xffffffff;&"), "DD&bogus;&#xffffffff;&");
+        assert_eq!(decoded(b"& &;&&amp;&#000000000000000068;a&x y;"), "& &;&&Da&x y;");
+    }
+
+    #[test]
+    fn a_row_of_ampersands_takes_linear_time() {
+        let row = vec![b'&'; 1 << 20];
+        let start = std::time::Instant::now();
+        assert_eq!(decoded(&row).len(), row.len());
+        // A fraction of a second; hours when each looks for its end in all that follows.
+        assert!(start.elapsed() < std::time::Duration::from_secs(60), "{:?}", start.elapsed());
     }
 }
