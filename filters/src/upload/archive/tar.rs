@@ -158,10 +158,15 @@ impl Reader for Tar {
     }
 }
 
-/// The sum of all bytes, those of the sum itself taken for spaces.
+/// The sum of all bytes, those of the sum itself taken for spaces. Old writers took bytes for signed, and readers take
+/// either sum.
 fn is_summed(block: &[u8]) -> bool {
-    let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
-    octal(&block[148..156]) == Some(sum(&block[..148]) + 8 * u64::from(b' ') + sum(&block[156..]))
+    let Some(told) = octal(&block[148..156]).and_then(|sum| i64::try_from(sum).ok()) else { return false };
+    let sum = |value: fn(u8) -> i64| {
+        let bytes = block[..148].iter().chain(&block[156..]);
+        bytes.map(|&byte| value(byte)).sum::<i64>() + 8 * i64::from(b' ')
+    };
+    told == sum(i64::from) || told == sum(|byte| i64::from(byte.cast_signed()))
 }
 
 /// Octal digits, with spaces in front and a space or NUL behind. What is larger than 8 GiB is written otherwise.

@@ -146,6 +146,41 @@ fn refuses_a_zip_that_two_readers_could_read_differently() {
 }
 
 #[test]
+fn compares_second_names() {
+    let named = |name: &[u8], second: &str| {
+        let length = (5 + second.len() as u16).to_le_bytes();
+        Entry::new("", b"x").with(|entry| {
+            (entry.flags, entry.name) = (0, name.to_vec());
+            entry.extra = [b"\x75\x70".as_slice(), &length, &[1, 0, 0, 0, 0], second.as_bytes()].concat();
+        })
+    };
+    let good = zip(&[named(b"\x82.txt", "\u{e9}.txt"), named(b"\x83.txt", "b.txt"), named(b"c", "c")]);
+    assert!(judged(&good).is_ok());
+    let second = good.windows(5).rposition(|five| five == b"b.txt").unwrap();
+    let change = |to: &[u8]| [&good[..second], to, &good[second + 5..]].concat();
+    assert!(matches!(judged(&change(b"a.exe")), Err(Fault::Broken(_))), "the list says another");
+    let twice = zip(&[named(b"\x82.txt", "a.txt"), named(b"\x83.txt", "a.txt")]);
+    assert!(matches!(judged(&twice), Err(Fault::Broken(_))));
+    let taken = zip(&[Entry::new("a.txt", b"x"), named(b"\x83.txt", "A.txt")]);
+    assert!(matches!(judged(&taken), Err(Fault::Broken(_))));
+}
+
+#[test]
+fn reads_tars_whose_sums_take_bytes_for_signed() {
+    let mut file = tar(&[tar_member("\u{e9}.zip", b'0', &zip_of(&["a"]))]);
+    file[257..262].fill(0);
+    let sum = |value: fn(u8) -> i32, file: &[u8]| {
+        file[..148].iter().chain(&file[156..512]).map(|&byte| value(byte)).sum::<i32>() + 8 * 32
+    };
+    let sums = [sum(i32::from, &file), sum(|byte| i32::from(byte.cast_signed()), &file)];
+    assert_ne!(sums[0], sums[1]);
+    for sum in sums {
+        file[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        assert_eq!(counted(&gzip(&file)).0, 3, "the packed tar, its member, and the zip's");
+    }
+}
+
+#[test]
 fn refuses_a_list_that_lies() {
     let good = zip(&[Entry::new("a.txt", b"some text"), Entry::stored("b.txt", b"more")]);
     let list = good.windows(4).position(|four| four == b"PK\x01\x02").unwrap();

@@ -101,7 +101,8 @@ impl Zip {
     /// A member's own header is whole.
     fn begin(&mut self, header: &[u8], at: u64) -> Result<Event, Fault> {
         let (record, name) = record::local(header)?;
-        if !self.places.insert(name::place(&name)) {
+        let is_new = self.places.insert(name::place(&name));
+        if !is_new || record.second.is_some_and(|second| !self.places.insert(second)) {
             return Err(Fault::Broken("two members of one name"));
         }
         self.crc.reset();
@@ -209,7 +210,14 @@ impl Zip {
     }
 
     fn entry(&mut self, entry: &[u8]) -> Result<(), Fault> {
-        let (record, offset) = record::central(entry)?;
+        let (mut record, offset) = record::central(entry)?;
+        // Some writers give the second name in the list alone.
+        if self.members.get(&offset).is_some_and(|own| own.second.is_none())
+            && let Some(second) = record.second.take()
+            && !self.places.insert(second)
+        {
+            return Err(Fault::Broken("two members of one name"));
+        }
         match self.members.remove(&offset) {
             Some(same) if same == record => {}
             _ => return Err(Fault::Broken("a list that names other members than there are")),

@@ -24,6 +24,8 @@ const SYMBOLIC_LINK_OR_JUNCTION: u32 = 0x400;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) name: [u8; 32],
+    /// Where its second name leads, if that is another place.
+    pub(super) second: Option<[u8; 32]>,
     pub(super) flags: u16,
     pub(super) method: u16,
     pub(super) crc: u32,
@@ -47,6 +49,7 @@ pub(super) fn local(header: &[u8]) -> Result<(Record, Vec<u8>), Fault> {
     let (name, extra) = names(header, LOCAL, u16_at(header, 26), u16_at(header, 28));
     let mut record = Record {
         name: digest(name),
+        second: None,
         flags: u16_at(header, 6),
         method: u16_at(header, 8),
         crc: u32_at(header, 14),
@@ -63,7 +66,7 @@ pub(super) fn local(header: &[u8]) -> Result<(Record, Vec<u8>), Fault> {
     if fields.is_encrypted {
         record.flags |= 1;
     }
-    judge(&record, name, &fields)?;
+    record.second = judge(&record, name, &fields)?;
     Ok((record, name.to_vec()))
 }
 
@@ -72,6 +75,7 @@ pub(super) fn central(entry: &[u8]) -> Result<(Record, u64), Fault> {
     let (name, extra) = names(entry, CENTRAL, u16_at(entry, 28), u16_at(entry, 30));
     let mut record = Record {
         name: digest(name),
+        second: None,
         flags: u16_at(entry, 8),
         method: u16_at(entry, 10),
         crc: u32_at(entry, 16),
@@ -89,7 +93,7 @@ pub(super) fn central(entry: &[u8]) -> Result<(Record, u64), Fault> {
     if fields.is_encrypted {
         record.flags |= 1;
     }
-    judge(&record, name, &fields)?;
+    record.second = judge(&record, name, &fields)?;
     if u16_at(entry, 34) != 0 {
         return Err(Fault::Broken("a member on another disk"));
     }
@@ -102,7 +106,8 @@ pub(super) fn central(entry: &[u8]) -> Result<(Record, u64), Fault> {
     }
 }
 
-fn judge(record: &Record, name: &[u8], fields: &Fields<'_>) -> Result<(), Fault> {
+/// Gives the place that a second name leads to.
+fn judge(record: &Record, name: &[u8], fields: &Fields<'_>) -> Result<Option<[u8; 32]>, Fault> {
     name::judge(name)?;
     let is_utf8 = record.flags & UTF8 != 0;
     if is_utf8 && std::str::from_utf8(name).is_err() {
@@ -116,7 +121,7 @@ fn judge(record: &Record, name: &[u8], fields: &Fields<'_>) -> Result<(), Fault>
         }
     }
     match record.flags & ODD {
-        0 => Ok(()),
+        0 => Ok(fields.name.map(name::place).filter(|&second| second != name::place(name))),
         _ => Err(Fault::Broken("a member with masked headers or patched data")),
     }
 }
