@@ -12,7 +12,7 @@ const MAX_FIELDS: usize = 64;
 /// Words in a content type that only parts with programs have.
 const ACTING_TYPES: [&str; 5] = ["macroenabled", "vbaproject", "vbadata", "macrosheet", "activex"];
 /// The last words of relationships that lead to what acts.
-const ACTING_LINKS: [&str; 7] = [
+const ACTING_LINKS: [&str; 8] = [
     "vbaproject",
     "wordvbadata",
     "xlmacrosheet",
@@ -20,14 +20,22 @@ const ACTING_LINKS: [&str; 7] = [
     "oleobject",
     "control",
     "activexcontrolbinary",
+    // A page or a document of another kind that is taken in when the file is opened.
+    "afchunk",
 ];
+/// What a link that is to be clicked may begin with; one without is a place in the document or a file beside it.
+const SCHEMES: [&str; 12] =
+    ["http", "https", "mailto", "ftp", "ftps", "sftp", "tel", "sms", "callto", "sip", "news", "file"];
+/// What a click in a presentation may not do.
+const ACTING_CLICKS: [&str; 2] = ["ppaction://program", "ppaction://macro"];
 /// What may be linked to outside, when it is on the web.
 const MEDIA_LINKS: [&str; 4] = ["image", "audio", "video", "media"];
 const HIDDEN: &str = "a field that hides its kind";
 /// Fields that start or fetch something without being asked (ECMA-376 part 1 section 17.16.5).
-const ACTING_FIELDS: [&str; 3] = ["DDE", "DDEAUTO", "LINK"];
+const ACTING_FIELDS: [&str; 5] = ["DDE", "DDEAUTO", "LINK", "DATABASE", "INCLUDETEXT"];
 
-const WANTED: &[&[u8]] = &[b"Type", b"TargetMode", b"Target", b"ContentType", b"instr", b"fldCharType"];
+const WANTED: &[&[u8]] =
+    &[b"Type", b"TargetMode", b"Target", b"ContentType", b"instr", b"fldCharType", b"action"];
 
 /// A part while it comes.
 #[derive(Default)]
@@ -234,6 +242,13 @@ impl Judge {
                 (tag.is_cut || tag.values(b"ContentType").any(acts)).then_some("a part with macros")
             }
             b"Relationship" => relationship(tag),
+            b"hlinkClick" | b"hlinkHover" | b"hlinkMouseOver" => {
+                let acts = |action: String| {
+                    let action = action.trim().to_lowercase();
+                    ACTING_CLICKS.iter().any(|acting| action.starts_with(acting))
+                };
+                tag.values(b"action").any(acts).then_some("a click that starts a program")
+            }
             b"ddeLink" | b"oleLink" => Some("a link to another program"),
             b"Choice" | b"Fallback" => {
                 self.counted += 1;
@@ -337,7 +352,7 @@ fn relationship(tag: &Tag) -> Option<&'static str> {
         .map(|kind| kind.trim().rsplit('/').next().unwrap_or_default().to_lowercase())
         .collect();
     if kinds.iter().any(|kind| ACTING_LINKS.contains(&kind.as_str())) {
-        return Some("a macro, an OLE object or a control");
+        return Some("a macro, an OLE object, a control or a page");
     }
     if !tag.values(b"TargetMode").any(|mode| mode.trim().eq_ignore_ascii_case("external")) {
         return None;
@@ -346,11 +361,26 @@ fn relationship(tag: &Tag) -> Option<&'static str> {
         let target = target.trim().to_lowercase();
         target.starts_with("http://") || target.starts_with("https://")
     });
+    if kinds.iter().any(|kind| kind == "hyperlink")
+        && tag.values(b"Target").any(|target| !is_ordinary(&target))
+    {
+        return Some("a link that starts a program");
+    }
     let may = |kind: &String| kind == "hyperlink" || (on_the_web && MEDIA_LINKS.contains(&kind.as_str()));
     match !kinds.is_empty() && kinds.iter().all(may) {
         true => None,
         false => Some("a template or another part that is fetched from elsewhere"),
     }
+}
+
+/// A link that a browser, a mail program or a telephone opens. One letter is a drive.
+fn is_ordinary(target: &str) -> bool {
+    let target: String = target.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect();
+    let Some((scheme, _)) = target.trim().split_once(':') else { return true };
+    let is_scheme = scheme.len() > 1
+        && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    !is_scheme || SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme))
 }
 
 /// An encoding that does not write ASCII as ASCII does.
@@ -412,6 +442,47 @@ mod tests {
     }
 
     #[test]
+    fn lets_links_pass_that_open_nothing_but_pages_and_files() {
+        let base = "http://schemas.openxmlformats.org/officeDocument/2006/relationships";
+        let link = |target: &str| {
+            format!("<Relationship Type='{base}/hyperlink' Target='{target}' TargetMode='External'/>")
+        };
+        for target in [
+            "http://x",
+            "HTTPS://x",
+            "mailto:a@b",
+            "tel:+1",
+            "#a",
+            "#a:b",
+            "b.docx",
+            "a/b:c",
+            "C:\\x",
+            "\\\\h\\x",
+            "",
+            "file:///C:/x",
+            "1.2:3",
+        ] {
+            assert_eq!(judged(link(target).as_bytes()), None, "{target}");
+        }
+        for target in [
+            "ms-msdt:/id x",
+            "mhtml:http://x!y",
+            "javascript:x",
+            " search-ms:x",
+            "java&#10;script:x",
+            "ms-word:x",
+        ] {
+            assert!(judged(link(target).as_bytes()).is_some(), "{target}");
+        }
+        let click = |action: &str| format!("<p:x><a:hlinkClick r:id='' action='{action}'/></p:x>");
+        assert_eq!(judged(click("ppaction://hlinksldjump").as_bytes()), None);
+        assert!(judged(click("ppaction://program").as_bytes()).is_some());
+        assert!(judged(click("ppaction://macro?name=x").as_bytes()).is_some());
+        let chunk = format!("<Relationship Type='{base}/aFChunk' Target='/word/a.html'/>");
+        assert!(judged(chunk.as_bytes()).is_some());
+    }
+
+    #[test]
     fn lets_fields_in_fields_pass() {
         let text = "<a><fldChar fldCharType='begin'/><instrText> IF </instrText><fldChar fldCharType='begin'/>\
                     <instrText> MERGEFIELD x </instrText><fldChar fldCharType='end'/><instrText> = 1 </instrText>\
@@ -429,6 +500,8 @@ mod tests {
             field(&["D<!-- -->DE<![CDATA[AUTO x]]>"]),
             field(&["&#68;&#x44;E x"]),
             field(&["LINK Excel.Sheet.12 x"]),
+            field(&[" INCLUDETEXT \\\\host\\x "]),
+            field(&["DATABASE \\d x"]),
             field(&[&format!("{}DDE x", "&#32;".repeat(2000))]),
             field(&[&format!("DD&#{}69; x", "0".repeat(300))]),
             "<w:fldSimple w:instr=\"DDEAUTO c:\\\\x\"/>".to_owned(),
