@@ -232,9 +232,8 @@ impl Content {
 /// Markers that are looked for together. An automaton for all of them reads byte by byte; this looks for the two bytes
 /// that markers of scripts start with, and for each of the few signatures, several times as fast.
 struct Set {
-    tags: Vec<&'static [u8]>,
-    /// Whether a tag's second byte may be this.
-    second: [bool; 256],
+    /// By their second byte, in either case: few are alike in it.
+    tags: Vec<Vec<&'static [u8]>>,
     signatures: Vec<(Finder<'static>, &'static [&'static [u8]])>,
     /// Whether there may be data in ASCII85, which is text, and in which every three characters come by chance.
     ascii85: bool,
@@ -243,18 +242,16 @@ struct Set {
 
 impl Set {
     fn new(tags: &[&[&'static [u8]]], signatures: &[Signature]) -> Self {
-        let tags = tags.concat();
-        let mut second = [false; 256];
-        for tag in &tags {
-            second[usize::from(tag[1])] = true;
-            second[usize::from(tag[1].to_ascii_uppercase())] = true;
-        }
+        let all = tags.concat();
+        let second =
+            |byte: u8| all.iter().copied().filter(|tag| tag[1] == byte.to_ascii_lowercase()).collect();
+        let tags = (0..=u8::MAX).map(second).collect();
         let whole =
             |(start, rest): &Signature| start.len() + rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
         let longest = signatures.iter().map(whole).max().unwrap_or(1).max(2 * LONGEST_TAG);
         let longest = longest.max(3 + SHORT_RUN);
         let signatures = signatures.iter().map(|&(start, rest)| (Finder::new(start), rest)).collect();
-        Self { tags, second, signatures, ascii85: false, longest }
+        Self { tags, signatures, ascii85: false, longest }
     }
 
     fn is_match(&self, bytes: &[u8]) -> bool {
@@ -273,18 +270,21 @@ impl Set {
         let Some(&second) = bytes.get(1) else { return false };
         if second == 0 {
             // UTF-16 of either order: from the first character's byte on, every other byte is zero.
+            if bytes.get(2).is_none_or(|&second| self.tags[usize::from(second)].is_empty()) {
+                return false;
+            }
             let mut narrow = [0; LONGEST_TAG];
             let pairs = bytes.chunks(2).take_while(|pair| pair.get(1).is_none_or(|&high| high == 0));
             let length = narrow.iter_mut().zip(pairs).map(|(to, pair)| *to = pair[0]).count();
             return length > 1 && self.starts_with_tag(&narrow[..length]);
         }
-        self.second[usize::from(second)] && self.starts_with_tag(bytes)
+        self.starts_with_tag(bytes)
     }
 
     fn starts_with_tag(&self, bytes: &[u8]) -> bool {
         let starts =
             |tag: &&[u8]| bytes.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
-        self.tags.iter().any(starts)
+        bytes.get(1).is_some_and(|&second| self.tags[usize::from(second)].iter().any(starts))
     }
 
     /// The short tags of PHP, JSP and ASP: `<?=`, `<%=`, `<%!`, `<%@`, or `<?` or `<%` and white space. Three bytes are

@@ -18,8 +18,10 @@ const TEXT: usize = 8;
 const BLOCK: usize = 4 * 1024;
 /// Bytes that the texts of one picture may unpack to, whatever they are packed to,
 const FREE: u64 = 1 << 20;
-/// and how many for each packed byte.
+/// how many for each packed byte,
 const RATIO: u64 = 64;
+/// and how many in all: what a large picture saves up must not be spent at once.
+const MOST: u64 = 4 << 20;
 
 /// A picture while it arrives.
 pub(super) struct Picture {
@@ -335,7 +337,7 @@ impl PackedText {
             let got = usize::try_from(inflate.total_out() - before_out).unwrap_or(plain.len());
             rest = &rest[used..];
             *unpacked += got as u64;
-            if *unpacked > FREE + RATIO * *packed {
+            if *unpacked > MOST.min(FREE + RATIO * *packed) {
                 return Err("a picture whose texts unpack to too much");
             }
             on(&plain[..got]);

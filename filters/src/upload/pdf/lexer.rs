@@ -54,6 +54,8 @@ pub(super) struct Lexer {
     arrays: u128,
     /// Readers could differ on where a dictionary ends.
     odd: bool,
+    /// A sign stood in a hexadecimal string that is none of its own: readers could differ on what is text and comment.
+    torn: bool,
     /// A key was read that acts if a value follows.
     acting: Option<&'static str>,
     opening: Opening,
@@ -117,7 +119,7 @@ impl Token<'_> {
     fn may_act(&self) -> bool {
         match self {
             Token::Text | Token::OpenDictionary | Token::OpenArray => true,
-            Token::Word(word) => word.first().is_some_and(u8::is_ascii_digit),
+            Token::Word(word) => is_number(word),
             Token::Name(_) | Token::CloseDictionary | Token::CloseArray => false,
         }
     }
@@ -173,6 +175,12 @@ impl Lexer {
                     false => {
                         let line = matches!(byte, b'\r' | b'\n' | b' ' | b'\t');
                         let begins = word == b"stream" && self.closed && self.depth == 0 && !self.odd && line;
+                        // Readers may see an object stream there, which would not be looked into.
+                        let hides = (word == b"stream" && self.odd)
+                            || (word.starts_with(b"stream") && self.stream().is_some());
+                        if hides && !begins {
+                            return Err("a PDF whose streams can be read in two ways");
+                        }
                         self.token(Token::Word(&word))?;
                         begins
                     }
@@ -218,7 +226,10 @@ impl Lexer {
             State::LeftAngle | State::Hex if byte.is_ascii_hexdigit() || is_space(byte) => {
                 self.state = State::Hex;
             }
-            State::LeftAngle | State::Hex => return self.go_on(byte),
+            State::LeftAngle | State::Hex => {
+                self.torn = true;
+                return self.go_on(byte);
+            }
             State::RightAngle if byte == b'>' => {
                 self.state = State::Between;
                 self.close(false);
@@ -275,9 +286,12 @@ impl Lexer {
             _ if is_space(byte) => {}
             b'/' => self.state = State::Name,
             b'(' => {
-                self.state = State::Text(1);
+                if !self.torn {
+                    self.state = State::Text(1);
+                }
                 self.token(Token::Text)?;
             }
+            b'%' if self.torn => {}
             b'<' => self.state = State::LeftAngle,
             b'>' => self.state = State::RightAngle,
             b'[' => {
@@ -341,13 +355,18 @@ impl Lexer {
             }
         }
         let kind_next = std::mem::take(&mut self.action.kind_next);
+        // The kind of an action, or all of it, is written elsewhere.
+        if let Token::Word(word) = token {
+            let elsewhere = kind_next && self.depth <= 1 && is_number(word);
+            self.told.leads |= elsewhere || (self.depth == 0 && word == b"R");
+        }
         self.closed = matches!(token, Token::CloseDictionary);
         self.stream.read(&token);
         match token {
             Token::Name(raw) => {
                 let name = unescaped(raw);
-                if self.depth <= 1 {
-                    self.act(&name, kind_next);
+                if self.depth <= 1 || self.torn {
+                    self.act(&name, kind_next || self.torn);
                 }
                 self.name(&name)
             }
@@ -366,7 +385,10 @@ impl Lexer {
 
     fn name(&mut self, name: &[u8]) -> Result<(), &'static str> {
         act(name, ACTS)?;
-        if self.opening != Opening::None && OPENING.contains(&name) {
+        if self.torn {
+            act(name, KEYS)?;
+        }
+        if (self.torn && name == b"OpenAction") || self.opening != Opening::None && OPENING.contains(&name) {
             return Err("a PDF that acts when it is opened");
         }
         if name == b"OpenAction" {
@@ -454,6 +476,11 @@ impl Number {
             _ => Number::Odd,
         };
     }
+}
+
+/// Some readers take a sign in front of a reference.
+fn is_number(word: &[u8]) -> bool {
+    word.first().is_some_and(|byte| byte.is_ascii_digit() || b"+-.".contains(byte))
 }
 
 fn act(name: &[u8], acting: &[(&[u8], &'static str)]) -> Result<(), &'static str> {

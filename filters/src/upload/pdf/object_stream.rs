@@ -15,8 +15,10 @@ const BLOCK: usize = 4 * 1024;
 const MAX_OBJECTS: u64 = 1 << 16;
 /// Bytes that all object streams of a file may unpack to, whatever they are packed to,
 const FREE: u64 = 1 << 20;
-/// and how many for each packed byte.
+/// how many for each packed byte,
 const RATIO: u64 = 64;
+/// and how many in all: what a large file saves up must not be spent at once.
+const MOST: u64 = 16 << 20;
 
 /// What the object streams of a file came to.
 #[derive(Debug, Default)]
@@ -106,7 +108,7 @@ impl ObjectStream {
             let got = usize::try_from(self.inflate.total_out() - produced).unwrap_or(plain.len());
             rest = &rest[used..];
             unpacked.plain += got as u64;
-            if unpacked.plain > FREE + RATIO * unpacked.packed {
+            if unpacked.plain > MOST.min(FREE + RATIO * unpacked.packed) {
                 return Err("object streams that unpack to too much");
             }
             for &byte in &plain[..got] {

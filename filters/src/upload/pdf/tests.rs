@@ -99,6 +99,13 @@ fn refuses_what_acts_in_plain_sight_and_packed() {
         "<< /OpenAction << /S /GoTo /D [1 0 R /Fit] /Next << /S /Named >> >> >>",
         "<< /A (unclosed ) ) /JS (a) >>",
         "<< /A <4z> /JS (a) >>",
+        "<< /A <41(> /JS (a) >>",
+        "<< /A <41(> /OpenAction <</S/JavaScript/JS<61>>> >>",
+        "<< /A <41%> /AA 4 0 R >>",
+        "<< /A <4z(> /S%\n/JavaScript >>",
+        "<< /A <4z(> /JS%a\n(a) >>",
+        "<< /A <(> /OpenAction%a\n5 0 R >>",
+        "<< /AA +4 0 R >>",
         "[ /A ) << /JS (a) >> ]",
     ] {
         assert!(judged(&document(object)).is_some(), "{object}");
@@ -197,6 +204,20 @@ fn refuses_what_it_cannot_look_into() {
 }
 
 #[test]
+fn refuses_object_streams_whose_dictionary_readers_could_differ_on() {
+    let data = packed(b"10 0 <</S/JavaScript/JS(a)>>");
+    let good = "/Type /ObjStm /N 1 /First 5 /Filter /FlateDecode";
+    for odd in ["/X }", "/X {", "/X {}", "/X )", "/X ]", "/X [", "/X > ", "/X <4(>", "/X <4z>", ">>"] {
+        assert!(judged(&stream(&format!("{good} {odd}"), &data)).is_some(), "{odd}");
+        assert!(judged(&stream(&format!("{odd} {good}"), &data)).is_some(), "{odd}");
+    }
+    for word in ["stream\x0c\n", "stream\0\n", "stream%\n", "null stream\n", "stream"] {
+        let head = format!("%PDF-1.7\n5 0 obj\n<< {good} >>\n{word}");
+        assert!(judged(&[head.as_bytes(), &data, b"\nendstream\n"].concat()).is_some(), "{word:?}");
+    }
+}
+
+#[test]
 fn refuses_objects_that_overlap_in_an_object_stream() {
     // The second object begins inside a comment of the first.
     let plain = b"10 0 11 5 <</A%(\n /JS (a) >>";
@@ -227,6 +248,10 @@ fn refuses_an_opening_that_leads_elsewhere_by_reference() {
         let cut = format!("%PDF-1.4\n11 0 obj {root}\n11 0 obj {action}");
         assert_eq!(judged(cut.as_bytes()).is_some(), refused, "{action}");
     }
+    for action in ["<</S 13 0 R /URI(http://evil.example)>>", "12 0 R", "<</A <4(> /S%a\n/URI>>"] {
+        let apart = format!("%PDF-1.4\n10 0 obj {root}\nendobj 11 0 obj\n{action}\nendobj 12 0 obj [/Fit]");
+        assert!(judged(apart.as_bytes()).is_some(), "{action}");
+    }
     // A number that cannot be told is taken for the one that is opened.
     let unknown = format!("%PDF-1.4\n9 0 obj {root} endobj 00000000000012 0 obj {uri} endobj");
     assert!(judged(unknown.as_bytes()).is_some());
@@ -243,6 +268,16 @@ fn refuses_object_streams_that_unpack_to_too_much() {
     };
     assert_eq!(judged(&objects(900_000)), None);
     assert_eq!(judged(&objects(3_000_000)), Some("object streams that unpack to too much"));
+    let stored = |bytes: usize| {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::none());
+        encoder.write_all(format!("10 0 ({})", "x".repeat(bytes)).as_bytes()).unwrap();
+        stream("/Type /ObjStm /N 1 /First 5 /Filter /FlateDecode", &encoder.finish().unwrap())
+    };
+    for (bytes, verdict) in [(15 << 20, None), (17 << 20, Some("object streams that unpack to too much"))] {
+        let mut look = Pdf::default();
+        look.push(&[stored(300_000), objects(bytes)].concat());
+        assert_eq!(look.end(), verdict, "{bytes}");
+    }
     let many = objects(300_000).repeat(5);
     assert_eq!(judged(&many), Some("object streams that unpack to too much"));
 }

@@ -147,6 +147,17 @@ fn unpacks_texts() {
         chunk(b"zTXt", &[b"b\0\0", large.as_slice()].concat()),
     ]);
     assert_eq!(judged(Family::Png, &twice).1.len(), 18_000);
+    let stored = |bytes: usize| {
+        let mut encoder = ZlibEncoder::new(b"a\0\0".to_vec(), Compression::none());
+        encoder.write_all(&vec![b'a'; bytes]).unwrap();
+        chunk(b"zTXt", &encoder.finish().unwrap())
+    };
+    for (bytes, verdict) in [(3 << 20, None), (5 << 20, Some("a picture whose texts unpack to too much"))] {
+        let saved_up = chunk(b"zTXt", &[b"a\0\0".as_slice(), &packed(&vec![b'a'; bytes])].concat());
+        let mut look = Picture::of(Family::Png).unwrap();
+        let result = look.push(&png(&[stored(100_000), saved_up]), &mut |_| ());
+        assert_eq!(result.err(), verdict, "{bytes}");
+    }
     let bomb = packed(&vec![b'a'; 3 << 20]);
     let picture = png(&[chunk(b"zTXt", &[b"a\0\0", bomb.as_slice()].concat())]);
     assert_eq!(judged(Family::Png, &picture).0, Some("a picture whose texts unpack to too much"));
