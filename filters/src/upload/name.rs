@@ -1,7 +1,8 @@
 //! What a file may be called.
 //!
 //! A name is judged as it came and as an app would read it that decodes percent signs, once or again, folds letters to
-//! their compatible forms (NFKC), or keeps of them what is ASCII.
+//! their compatible forms (NFKC), or keeps of them what is ASCII or shows; and as one that resolves HTML's character
+//! references.
 //! What this does not protect from: an app that cuts or rewrites names in another way.
 
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
@@ -23,6 +24,7 @@ const EXECUTABLE: &[&str] = &[
     "php6",
     "php7",
     "php8",
+    "php9",
     "phtml",
     "pht",
     "phps",
@@ -134,6 +136,18 @@ const EXECUTABLE: &[&str] = &[
     "wasm",
     "phtm",
     "xhtm",
+    "jspa",
+    "svc",
+    "svgz",
+    "xsl",
+    "xslt",
+    "htc",
+    "wsc",
+    "diagcab",
+    "library-ms",
+    "searchconnector-ms",
+    "settingcontent-ms",
+    "appref-ms",
 ];
 
 /// Names that Windows gives to devices, with any extension.
@@ -153,14 +167,18 @@ pub(super) fn fault(name: &str) -> Option<&'static str> {
         if let Some(fault) = reading_fault(&reading) {
             return Some(fault);
         }
-        // No fault, when there is nothing to decode.
-        let decoded = percent_decoded(&reading)?;
-        match String::from_utf8(decoded) {
-            Ok(text) => reading = text,
-            Err(_) => return Some("a name that is not UTF-8 once its percent signs are decoded"),
+        let resolved = references_resolved(&reading);
+        if let Some(fault) = resolved.as_deref().and_then(reading_fault) {
+            return Some(fault);
         }
+        reading = match percent_decoded(&reading).map(String::from_utf8) {
+            Some(Ok(text)) => text,
+            Some(Err(_)) => return Some("a name that is not UTF-8 once its percent signs are decoded"),
+            // No fault, when there is nothing to decode.
+            None => resolved?,
+        };
     }
-    Some("a name with percent signs for percent signs, again and again")
+    Some("a name with codes for codes, again and again")
 }
 
 /// Whether a name ends in an extension that some server or desktop runs: for names that no list is asked about.
@@ -205,9 +223,10 @@ fn reading_fault(name: &str) -> Option<&'static str> {
         return Some("a path separator, or what folds to one");
     }
     // Werkzeug's `secure_filename` keeps the ASCII of this.
-    let decomposed = DecomposingNormalizerBorrowed::new_nfkd().normalize(name);
-    let ascii: String = case_folded(&decomposed).chars().filter(char::is_ascii).collect();
-    for reading in [folded, &compatible, &ascii] {
+    let ascii = ascii_of(name);
+    // Django keeps what shows, and of spaces only the common one.
+    let shown: String = name.chars().filter(|&c| c == ' ' || !c.is_whitespace()).collect();
+    for reading in [folded, &compatible, &ascii, &ascii_of(&shown)] {
         if is_device(reading) {
             return Some("the name of a device");
         }
@@ -216,6 +235,12 @@ fn reading_fault(name: &str) -> Option<&'static str> {
         }
     }
     None
+}
+
+/// What an app keeps of a name that keeps only ASCII, lower case.
+fn ascii_of(name: &str) -> String {
+    let decomposed = DecomposingNormalizerBorrowed::new_nfkd().normalize(name);
+    case_folded(&decomposed).chars().filter(char::is_ascii).collect()
 }
 
 fn is_device(reading: &str) -> bool {
@@ -235,11 +260,30 @@ fn hides_executable(reading: &str, last: Option<&str>) -> bool {
         let exempt = pieces.peek().is_none() && last == Some(piece);
         // `php_` and `php~` are what editors and Apache's `AddHandler` make of `php`.
         let bare = piece.trim_end_matches(|c: char| !c.is_alphanumeric());
-        if !exempt && EXECUTABLE.contains(&bare) {
+        if !exempt && [bare, address(piece), unnumbered(piece)].iter().any(|one| EXECUTABLE.contains(one)) {
             return true;
         }
     }
     false
+}
+
+/// What stands in front of a query, a fragment or a shell's next word. People write `&` and `,`, too, with a space.
+fn address(piece: &str) -> &str {
+    let ends = |&(at, c): &(usize, char)| match c {
+        '?' | '#' | '|' => true,
+        '&' | ',' => !piece[at + 1..].starts_with(char::is_whitespace),
+        _ => false,
+    };
+    piece.char_indices().find(ends).map_or(piece, |(at, _)| &piece[..at]).trim_end()
+}
+
+/// `php` of `php_1` and `php(1)`, as apps tell files of one name apart.
+fn unnumbered(piece: &str) -> &str {
+    let word = piece.trim_end_matches(|c: char| !c.is_alphabetic());
+    match piece[word.len()..].starts_with(['_', '-', '~', '(']) {
+        true => word,
+        false => piece,
+    }
 }
 
 /// Lower case, by way of upper case: there are letters that only an upper case makes ASCII.
@@ -269,6 +313,52 @@ fn percent_decoded(name: &str) -> Option<Vec<u8>> {
         at += if code.is_some() { 3 } else { 1 };
     }
     (decoded.len() != bytes.len()).then_some(decoded)
+}
+
+/// As HTML would read it, which Django and multiparty take names for; `None` when that changes nothing.
+fn references_resolved(name: &str) -> Option<String> {
+    let (mut resolved, mut rest) = (String::new(), name);
+    while let Some(at) = rest.find('&') {
+        resolved.push_str(&rest[..at]);
+        let (character, used) = reference(&rest[at..]).unwrap_or(('&', 1));
+        resolved.push(character);
+        rest = &rest[at + used..];
+    }
+    resolved.push_str(rest);
+    (resolved.len() != name.len()).then_some(resolved)
+}
+
+/// The character of the reference that a text starts with, and its length. What is not known counts as NUL, which no name
+/// may have.
+fn reference(text: &str) -> Option<(char, usize)> {
+    let (character, used) = match text.strip_prefix("&#") {
+        Some(number) => {
+            let radix = if number.starts_with(['x', 'X']) { 16 } else { 10 };
+            let digits = if radix == 16 { &number[1..] } else { number };
+            let count = digits.bytes().take_while(|&b| char::from(b).is_digit(radix)).count();
+            let code = u32::from_str_radix(digits.get(..count).filter(|digits| !digits.is_empty())?, radix);
+            let character = code.ok().and_then(char::from_u32).unwrap_or('\0');
+            (character, text.len() - digits.len() + count)
+        }
+        // These need no semicolon, and are dropped from names.
+        None if text.starts_with("&shy") => ('\u{ad}', 4),
+        None if text.starts_with("&nbsp") => ('\u{a0}', 5),
+        None => {
+            let length = text.bytes().skip(1).take_while(u8::is_ascii_alphanumeric).count();
+            let character = match &text[1..=length] {
+                _ if !text[1 + length..].starts_with(';') => return None,
+                "" => return None,
+                "amp" => '&',
+                "lt" => '<',
+                "gt" => '>',
+                "quot" => '"',
+                "apos" => '\'',
+                _ => '\0',
+            };
+            (character, 1 + length)
+        }
+    };
+    Some((character, used + usize::from(text[used..].starts_with(';'))))
 }
 
 /// The character of four hex digits.
@@ -328,6 +418,15 @@ mod tests {
             "caf%E9".trim_end_matches("%E9"),
             "%E5%9B%BE.png",
             "50%2525.png",
+            "R&D, Q&A &amp; more &#39;1&#39;.png",
+            "AT&T &c.png",
+            "120px-logo.svg.png",
+            "feed.xml.gz",
+            "budget.xlsm.pdf",
+            "Acme, Inc.pdf",
+            "Node.js & React.png",
+            "v1.py3.png",
+            "#1 | what?.png",
             &format!("{}.png", "a".repeat(251)),
         ] {
             assert_eq!(fault(name), None, "{name}");
@@ -414,6 +513,35 @@ mod tests {
             "ⓒⓞⓝ.png",
             "\u{ff43}on.png",
             "a.\u{212a}sh.jpg",
+            "a.&#112;hp.txt",
+            "a&#46;php.txt",
+            "a&#46php.txt",
+            "a&#x2E;php.txt",
+            "a&period;php.txt",
+            "x&sol;evil.txt",
+            "..&bsol;b.txt",
+            "&#x2e;htaccess.txt",
+            "a.p&shyhp.txt",
+            "a.p&nbsp;hp.txt",
+            "a.p\u{a0}hp.txt",
+            "a&#99999999999;.txt",
+            "a&amp;#46;php.txt",
+            "a&#37;2ephp.txt",
+            "a%26%2346;php.txt",
+            "&#99;on.txt",
+            "a.php?x.jpg",
+            "a.php#x.jpg",
+            "a.php&x.jpg",
+            "a.php,x.jpg",
+            "a.php|x.jpg",
+            "a.php_1.jpg",
+            "a.php(1).jpg",
+            "a.php~1.jpg",
+            "a.svgz.jpg",
+            "a.xsl.jpg",
+            "a.htc.jpg",
+            "a.jspa.jpg",
+            "a.library-ms.jpg",
         ] {
             assert!(fault(name).is_some(), "{name:?}");
         }
