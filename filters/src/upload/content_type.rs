@@ -67,7 +67,8 @@ pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-/// A value and what follows it. Quoted: any `bchars` but the space; bare: those that are token characters as well.
+/// A value and what follows it. Quoted: any `bchars` but the space; bare: those that are token characters as well, but
+/// the single quote.
 fn parameter_value(text: &str) -> Result<(&str, &str), Denial> {
     let (value, rest, specials): (_, _, &[u8]) = match text.strip_prefix('"') {
         Some(quoted) => {
@@ -77,7 +78,8 @@ fn parameter_value(text: &str) -> Result<(&str, &str), Denial> {
         }
         None => {
             let (value, rest) = text.split_at(text.find(';').unwrap_or(text.len()));
-            (value, rest, b"'+_-.")
+            // Mail's readers take single quotes for a charset (RFC 2231).
+            (value, rest, b"+_-.")
         }
     };
     match value.bytes().all(|b| b.is_ascii_alphanumeric() || specials.contains(&b)) {
@@ -138,6 +140,8 @@ mod tests {
             "multipart/form-data;\tboundary=a",
             "multipart/form-data; boundary =a",
             "multipart/form-data; boundary= a",
+            "multipart/form-data; boundary='abc'",
+            "multipart/form-data; boundary=utf-8'en'abc",
             "multipart/form-data; boundary=a b",
             "multipart/form-data; boundary=\"a b\"",
             "multipart/form-data; boundary=a;",

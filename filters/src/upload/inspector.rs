@@ -19,8 +19,10 @@ use http::header::{
 use http::{HeaderName, Method};
 use pingora_http::RequestHeader;
 
+use super::active::Content;
 use super::archive::Contents;
 use super::content_type::{FormType, form_type};
+use super::family::{self, Family};
 use super::file::{CheckedFile, FileCheck, FileId};
 use super::multipart::{Event, Parser};
 use super::part::{PartHead, hex, raw_filename};
@@ -134,11 +136,37 @@ impl Rules {
         if !self.raw || ![Method::PUT, Method::POST].contains(&request.method) {
             return Err(malformed("a body that is no form"));
         }
-        let id = FileId { field: None, filename: raw_name(request, facts)? };
+        let id = FileId { field: None, filename: self.raw_name(request, facts)? };
         let file = self.admit(&owner, id, declared, 0)?;
         let length = one(request, &CONTENT_LENGTH)?.and_then(|length| std::str::from_utf8(length).ok());
         file.foresee(length.and_then(|length| length.parse().ok()).unwrap_or(0))?;
         Ok(Box::new(RawInspector { rules: self.clone(), owner, file }))
+    }
+
+    /// The name of a raw upload: by `Content-Disposition`, else the path's last segment. With PUT, where apps store by
+    /// the path, the segment must be a good name in any case, and its extension, if it has one, on the list and of the
+    /// same kind.
+    fn raw_name(&self, request: &RequestHeader, facts: &Facts<'_>) -> Result<String, Denial> {
+        let segment = facts.path.rsplit('/').next().unwrap_or_default();
+        let segment = percent_decoded(segment).ok_or_else(|| malformed("a path that is not UTF-8"))?;
+        let named = one(request, &CONTENT_DISPOSITION)?.map(raw_filename).transpose()?.flatten();
+        let Some(named) = named else { return Ok(segment) };
+        if request.method != Method::PUT {
+            return Ok(named);
+        }
+        let stored = |filename| FileId { field: None, filename };
+        if let Some(fault) = name::fault(&segment).or_else(|| name::executable(&segment)) {
+            return Err(stored(segment).refuse(Reason::UploadFilenameDenied, fault));
+        }
+        let fits = |path: String| {
+            let alike = name::extension(&named).is_none_or(|name| is_alike(&path, &name));
+            alike && self.classes.contains_key(&path)
+        };
+        if segment.contains('.') && !name::extension(&segment).is_some_and(fits) {
+            let detail = "a path whose extension is in no class, or another kind's than the name's";
+            return Err(stored(segment).refuse(Reason::UploadExtensionDenied, detail));
+        }
+        Ok(named)
     }
 
     /// Whether a request may come without a body, and then needs no checks. A raw upload may not: an empty file has a
@@ -276,19 +304,10 @@ fn one<'a>(request: &'a RequestHeader, header: &HeaderName) -> Result<Option<&'a
     }
 }
 
-/// The name of a raw upload: by `Content-Disposition`, else the path's last segment. With PUT, where apps store by the
-/// path, the segment must be a good name in any case.
-fn raw_name(request: &RequestHeader, facts: &Facts<'_>) -> Result<String, Denial> {
-    let segment = facts.path.rsplit('/').next().unwrap_or_default();
-    let segment = percent_decoded(segment).ok_or_else(|| malformed("a path that is not UTF-8"))?;
-    let named = one(request, &CONTENT_DISPOSITION)?.map(raw_filename).transpose()?.flatten();
-    let Some(named) = named else { return Ok(segment) };
-    if request.method == Method::PUT
-        && let Some(fault) = name::fault(&segment).or_else(|| name::executable(&segment))
-    {
-        return Err(FileId { field: None, filename: segment }.refuse(Reason::UploadFilenameDenied, fault));
-    }
-    Ok(named)
+/// Whether two extensions stand for one kind of file.
+fn is_alike(one: &str, other: &str) -> bool {
+    let (family, others) = (family::expected(one)[0], family::expected(other)[0]);
+    one == other || (family == others && family != Family::Other)
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -392,6 +411,8 @@ enum Current {
         declared: Option<u64>,
         /// What the form calls its charset, when this field says so.
         charset: Option<Vec<u8>>,
+        /// What is looked for in a field with a type, which formidable hands to its app as a file.
+        script: Option<Box<Content>>,
     },
     /// A browser's file input that was left empty.
     NoFile(FileId),
@@ -425,7 +446,7 @@ impl BodyInspector for FormInspector {
 impl Form {
     fn start(&mut self, head: PartHead, offset: u64) -> Result<(), Denial> {
         let Some(filename) = head.filename else {
-            return self.start_field(head.name, head.length);
+            return self.start_field(head);
         };
         self.call(&head.name, true)?;
         let id = FileId { field: Some(head.name), filename };
@@ -447,11 +468,13 @@ impl Form {
         Ok(())
     }
 
-    fn start_field(&mut self, name: String, declared: Option<u64>) -> Result<(), Denial> {
+    fn start_field(&mut self, head: PartHead) -> Result<(), Denial> {
+        let PartHead { name, content_type, length: declared, .. } = head;
         self.count_field(&name)?;
         self.call(&name, false)?;
         let charset = (name == CHARSET).then(Vec::new);
-        self.current = Current::Field { name, size: 0, declared, charset };
+        let script = content_type.map(|_| Box::new(Content::of(Family::Other)));
+        self.current = Current::Field { name, size: 0, declared, charset, script };
         Ok(())
     }
 
@@ -483,7 +506,10 @@ impl Form {
     fn data(&mut self, bytes: &[u8]) -> Result<(), Denial> {
         match &mut self.current {
             Current::File { file, .. } => file.push(bytes),
-            Current::Field { name, size, charset, .. } => {
+            Current::Field { name, size, charset, script, .. } => {
+                if let Some(script) = script {
+                    script.push(bytes);
+                }
                 *size += bytes.len() as u64;
                 if let Some(charset) = charset {
                     charset.extend(bytes.iter().take(UTF_8.len() + 1 - charset.len()));
@@ -507,7 +533,11 @@ impl Form {
                 self.files.push(file.end()?);
                 (offset - start, declared)
             }
-            Current::Field { size, declared, charset, .. } => {
+            Current::Field { name, size, declared, charset, script } => {
+                if script.is_some_and(|script| script.end().is_some()) {
+                    let detail = "a script in a field with a type";
+                    return Err(refuse_field(&name, Reason::UploadContentDenied, detail, None));
+                }
                 if charset.is_some_and(|charset| !charset.eq_ignore_ascii_case(UTF_8)) {
                     let detail = "a form in another charset than UTF-8";
                     return Err(refuse_field(CHARSET, Reason::UploadMalformed, detail, None));

@@ -2,8 +2,8 @@
 //!
 //! Where Werkzeug, Django, busboy, Go, .NET and PHP would read a head differently, it is refused: escapes before a
 //! quote, single quotes, doubled parameters, parameter names in capitals, continuations (RFC 2231), encoded words
-//! (RFC 2047), folded lines, transfer encodings, and a part without a file name that some of them treat as a file all the
-//! same.
+//! (RFC 2047), folded lines, transfer encodings, names in which a parameter may be found, and a part without a file name
+//! that some of them treat as a file all the same.
 
 use super::content_type::is_token;
 use super::malformed;
@@ -97,12 +97,19 @@ fn form_data(value: &str) -> Result<(String, Option<String>), Denial> {
         return Err(malformed("a part that is not form-data"));
     };
     let parameters = Parameters::parse(rest)?;
+    // Some do not read `filename*`, and would take the file for a field.
+    if parameters.extended.is_some() && parameters.filename.is_none() {
+        return Err(malformed("filename* without filename"));
+    }
     let filename = parameters.filename()?;
     match parameters.name {
         Some(name) if name.is_empty() || name.len() > MAX_NAME => {
             Err(malformed("a field name that is empty or too long"))
         }
         Some(name) if name.contains('\\') => Err(malformed("a backslash in a field name")),
+        Some(name) if name.contains(';') || holds_parameter(name) => {
+            Err(malformed("a parameter inside a field name"))
+        }
         // Python ends lines at these, too.
         Some(name) if name.contains(['\u{85}', '\u{2028}', '\u{2029}']) => {
             Err(malformed("a line break in a field name"))
@@ -152,6 +159,9 @@ impl<'a> Parameters<'a> {
         if self.filename.is_some_and(|name| name.contains("=?")) {
             return Err(malformed("an encoded word for a file name"));
         }
+        if self.filename.is_some_and(holds_parameter) {
+            return Err(malformed("a parameter inside a file name"));
+        }
         let Some(extended) = self.extended else {
             return Ok(self.filename.map(str::to_owned));
         };
@@ -161,6 +171,19 @@ impl<'a> Parameters<'a> {
             _ => Ok(Some(decoded)),
         }
     }
+}
+
+/// Whether `name=`, `filename=` or `filename*=` stands in a value as a word of its own. Multiparty and formidable look for
+/// these words anywhere, inside of quotes, too.
+fn holds_parameter(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    value.match_indices("name").any(|(at, word)| {
+        let before = &value[..at];
+        let before = before.strip_suffix("file").unwrap_or(before);
+        let after = value[at + word.len()..].trim_start_matches(|c: char| c == '*' || c.is_ascii_digit());
+        after.trim_start().starts_with('=')
+            && !before.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+    })
 }
 
 /// A quoted string without escapes, or a token; and what follows.
@@ -287,7 +310,9 @@ mod tests {
         assert!(parse("content-disposition: form-data; name=x").unwrap().filename.is_none());
         assert_eq!(filename("filename=\"图片;1.png\"").as_deref(), Some("图片;1.png"));
         assert_eq!(filename("filename=\"say %22hi%22.png\"").as_deref(), Some("say %22hi%22.png"));
-        assert_eq!(filename("filename*=UTF-8''%e5%9b%be.png").as_deref(), Some("图.png"));
+        let both = "filename=\"图.png\"; filename*=UTF-8''%e5%9b%be.png";
+        assert_eq!(filename(both).as_deref(), Some("图.png"));
+        assert_eq!(filename("filename=\"surname=a, name.png\"").as_deref(), Some("surname=a, name.png"));
         assert_eq!(filename("filename=a.png; filename*=utf-8'en'a.png").as_deref(), Some("a.png"));
         assert_eq!(filename("filename=\"\"").as_deref(), Some(""));
         assert_eq!(filename("filename=\"C:\\dir\\a.png\"").as_deref(), Some("C:\\dir\\a.png"));
@@ -312,10 +337,19 @@ mod tests {
             "Content-Disposition: form-data; name=\"a\"; filename*0=\"b\"; filename*1=\".php\"",
             "Content-Disposition: form-data; name*=utf-8''a",
             "Content-Disposition: form-data; name=\"a\"; filename=\"b.png\"; filename*=utf-8''b.php",
-            "Content-Disposition: form-data; name=\"a\"; filename*=gbk''b.png",
-            "Content-Disposition: form-data; name=\"a\"; filename*=utf-8''%ff.png",
-            "Content-Disposition: form-data; name=\"a\"; filename*=utf-8''%4",
-            "Content-Disposition: form-data; name=\"a\"; filename*=\"utf-8''b.png\"",
+            "Content-Disposition: form-data; name=\"a\"; filename*=utf-8''b.png",
+            "Content-Disposition: form-data; name=\"x; filename=evil.php; y\"",
+            "Content-Disposition: form-data; name=\"x;y\"",
+            "Content-Disposition: form-data; name=\"x filename=evil.php\"",
+            "Content-Disposition: form-data; name=\"x FileName* = utf-8''evil.php\"",
+            "Content-Disposition: form-data; name=\"x; filename=evil.php; y\"; filename=\"a.txt\"",
+            "Content-Disposition: form-data; filename=\"x; name=evil.txt\"; name=\"a\"",
+            "Content-Disposition: form-data; name=\"a\"; filename=\"filename*0=evil.txt\"",
+            "Content-Disposition: form-data; name=\"a\"; filename=\"图name=evil.txt\"",
+            "Content-Disposition: form-data; name=\"a\"; filename=\"a.png\"; filename*=gbk''a.png",
+            "Content-Disposition: form-data; name=\"a\"; filename=a; filename*=utf-8''%ff.png",
+            "Content-Disposition: form-data; name=\"a\"; filename=a; filename*=utf-8''%4",
+            "Content-Disposition: form-data; name=\"a\"; filename=b.png; filename*=\"utf-8''b.png\"",
             "Content-Disposition: form-data; name=\"a\"; filename=\"b\\\".png\"",
             "Content-Disposition: form-data; name=\"a\"; filename=\"b.png",
             "Content-Disposition: form-data; name=\"a\"; filename=b c.png",
@@ -328,7 +362,7 @@ mod tests {
             "Content-Disposition: form-data; name=a; filename='b.php'",
             "Content-Disposition: form-data; name=a; filename=it's;filename*=utf-8''b",
             "Content-Disposition: form-data; name=\"a\"; filename*0*=utf-8''b.png",
-            "Content-Disposition: form-data; name=\"a\"; filename*=utf-8''b*.png",
+            "Content-Disposition: form-data; name=\"a\"; filename=b*.png; filename*=utf-8''b*.png",
             "Content-Disposition: form-data; name=\"a\"; filename=",
             "Content-Disposition: form-data; name=\"a\" filename=\"b\"",
             "Content-Disposition: form-data, form-data; name=\"a\"",

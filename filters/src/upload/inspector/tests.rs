@@ -417,6 +417,14 @@ async fn refuses_forms_that_hide_something() {
     assert_eq!(Upload::form(&[field, file]).send().await.code(), "upload.malformed");
     assert_eq!(Upload::form(&[file, field]).send().await.code(), "upload.malformed");
     assert_eq!(Upload::form(&[field, field]).send().await.code(), "passed");
+    let php = b"<?php system($_GET[0]);".as_slice();
+    for kind in ["text/plain", "text/plain; charset=UTF-8", "application/json"] {
+        let head = format!("name=\"a\"\r\nContent-Type: {kind}");
+        assert_eq!(Upload::form(&[(&head, php)]).send().await.code(), "upload.content_denied", "{kind}");
+        let json = b"{\"page\":\"<script>a()</script>\"}".as_slice();
+        assert_eq!(Upload::form(&[(&head, json)]).send().await.code(), "passed", "{kind}");
+    }
+    assert_eq!(Upload::form(&[("name=\"a\"", php)]).send().await.code(), "passed");
     let mut any = Upload::form(&[("name=\"other\"; filename=\"a.png\"", &png(9))]);
     any.fields.clear();
     assert_eq!(any.send().await.code(), "passed");
@@ -517,6 +525,13 @@ async fn takes_a_raw_file_under_the_same_rules() {
     doubled.headers.push(("content-disposition", "attachment; filename=\"b.png\"".into()));
     assert_eq!(doubled.send().await.code(), "upload.malformed");
     assert_eq!(named("PUT", "/files/a.php").send().await.code(), "upload.filename_denied");
+    assert_eq!(named("PUT", "/files/a.svgz").send().await.code(), "upload.filename_denied");
+    for path in ["/files/a.xml", "/files/a.svg", "/files/a.gif", "/files/a.p+g"] {
+        assert_eq!(named("PUT", path).send().await.code(), "upload.extension_denied", "{path}");
+    }
+    for path in ["/files/a.png", "/files/a.PNG", "/files/42"] {
+        assert_eq!(named("PUT", path).send().await.code(), "passed", "{path}");
+    }
 }
 
 #[tokio::test]
