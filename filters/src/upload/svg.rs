@@ -103,6 +103,8 @@ const CHARSETS: &[&[u8]] = &[
 /// Namespaces whose elements act, as a value's start without white space.
 const ACTING_SPACES: &[&[u8]] =
     &[b"http://www.w3.org/1999/xhtml", b"http://www.w3.org/2000/svg", b"http://www.w3.org/1999/xsl"];
+/// The namespace of `xml:base`, which has no other prefix (Namespaces in XML section 3).
+const XML_SPACE: &[u8] = b"http://www.w3.org/xml/1998/namespace";
 /// What a reference may start with, beside `#`.
 const INLINE: &[&[u8]] = &[
     b"data:image/png",
@@ -171,6 +173,8 @@ enum State {
     Close,
     Tag,
     InTag,
+    /// Behind the slash of `<a/>`.
+    Empty,
     Attribute,
     AfterAttribute,
     BeforeValue,
@@ -227,6 +231,8 @@ impl Svg {
                 b'!' => State::Bang,
                 b'?' => State::Instruction,
                 b'/' => State::Close,
+                // For some it ends the style, for others its text goes on behind it.
+                _ if self.in_style => self.fail("a tag inside a style"),
                 _ if byte.is_ascii_alphabetic() || byte == b'_' => self.name(byte, State::Tag),
                 _ => self.fail("a tag without a name"),
             },
@@ -276,15 +282,24 @@ impl Svg {
                 self.in_style = !self.is_data && local(&self.word) == b"style";
                 self.forget();
                 self.word.clear();
-                if byte == b'>' { State::Text } else { State::InTag }
+                match byte {
+                    b'>' => State::Text,
+                    b'/' => State::Empty,
+                    _ => State::InTag,
+                }
             }
             State::Tag => self.name(byte, State::Tag),
             State::InTag => match byte {
                 b'>' => State::Text,
-                b'/' => State::InTag,
+                b'/' => State::Empty,
                 _ if space => State::InTag,
                 _ => self.name(byte, State::Attribute),
             },
+            State::Empty if byte == b'>' => {
+                self.in_style = false;
+                State::Text
+            }
+            State::Empty => self.fail("a slash inside a tag"),
             State::Attribute | State::AfterAttribute if byte == b'=' => {
                 self.attribute = std::mem::take(&mut self.word);
                 State::BeforeValue
@@ -449,6 +464,9 @@ impl Svg {
         if attribute == b"xml:base" {
             return self.fail("a base for references");
         }
+        if attribute.starts_with(b"xmlns") && attribute != b"xmlns:xml" && start == XML_SPACE {
+            return self.fail("another prefix for xml");
+        }
         if LEADING.contains(&local) && !start.is_empty() && !is_inside(&start) {
             return self.fail("a reference to the outside");
         }
@@ -494,16 +512,24 @@ impl Svg {
             b'(' if self.recent.ends_with(b"image-set(") || self.recent.ends_with(b"src(") => {
                 self.fault = Some("a style that refers to something");
             }
+            b'(' if self.is_styled()
+                && (self.recent.ends_with(b"image(") || self.recent.ends_with(b"cross-fade(")) =>
+            {
+                self.fault = Some("a style that refers to something");
+            }
             b'(' if self.recent.ends_with(b"expression(") => self.fault = Some("a script in a style"),
             b':' if self.recent.ends_with(b"javascript:") || self.recent.ends_with(b"vbscript:") => {
                 self.fault = Some("the address of a script");
             }
             b't' if self.recent.ends_with(b"@import") => self.fault = Some("a style from elsewhere"),
-            b'\\' if self.in_style || STYLED.contains(&self.attribute.as_slice()) => {
-                self.fault = Some("an escape in a style")
-            }
+            b'\\' if self.is_styled() => self.fault = Some("an escape in a style"),
             _ => {}
         }
+    }
+
+    /// Whether what is read is a style.
+    fn is_styled(&self) -> bool {
+        self.in_style || STYLED.contains(&self.attribute.as_slice())
     }
 
     fn end_url(&mut self) {
