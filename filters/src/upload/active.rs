@@ -19,6 +19,7 @@ const SERVER: &[&[u8]] = &[
     b"<?php\t",
     b"<?php\r",
     b"<?php\n",
+    b"<?php/",
     b"<?=$_",
     b"<?=eval",
     b"<?=system",
@@ -45,12 +46,18 @@ const SERVER: &[&[u8]] = &[
     b"<% eval",
     b"<%execute",
     b"<%response",
+    b"<%set ",
+    b"<%dim ",
+    b"<cfexecute",
     b"<jsp:scriptlet",
     b"<jsp:root",
     b"<jsp:directive",
     b"<script runat",
     b"<!--#exec",
     b"<!--#include",
+    b"<!--#echo",
+    b"<!--# exec",
+    b"<!--# include",
 ];
 /// What a browser that guesses types would run; found as above.
 const MARKUP: &[&[u8]] = &[
@@ -60,6 +67,7 @@ const MARKUP: &[&[u8]] = &[
     b"<script\n",
     b"<script\r",
     b"<script/",
+    b"<script\x0c",
     b"</script",
     b"<html>",
     b"<html ",
@@ -67,8 +75,13 @@ const MARKUP: &[&[u8]] = &[
     b"<html\n",
     b"<body>",
     b"<body ",
+    b"<body/",
     b"<iframe>",
     b"<iframe ",
+    b"<iframe/",
+    b"<object data",
+    b"<embed src",
+    b"<meta http-equiv",
     b"<!doctype html",
     b"<foreignobject",
 ];
@@ -85,6 +98,7 @@ const APPENDED: &[Signature] = &[
     (b"7z\xbc\xaf\x27\x1c", &[]),
     (b"\x7fELF", &[b"\x02\x01\x01\0", b"\x01\x01\x01\0"]),
     (b"This program ", &[b"cannot be run in DOS mode", b"must be run under Win32"]),
+    (b"__HALT_COMPILER();", &[]),
 ];
 /// Control words of an RTF that embed a program's object, fetch a template or run a command (RTF 1.9.1).
 const OBJECTS: &[Signature] = &[
@@ -237,6 +251,10 @@ struct Set {
     signatures: Vec<(Finder<'static>, &'static [&'static [u8]])>,
     /// Whether there may be data in ASCII85, which is text, and in which every three characters come by chance.
     ascii85: bool,
+    /// Whether attributes that act on events are looked for, headers of a zip's members, and the start of a document.
+    handlers: bool,
+    zip: bool,
+    documents: bool,
     longest: usize,
 }
 
@@ -245,18 +263,26 @@ impl Set {
         let all = tags.concat();
         let second =
             |byte: u8| all.iter().copied().filter(|tag| tag[1] == byte.to_ascii_lowercase()).collect();
-        let tags = (0..=u8::MAX).map(second).collect();
+        let by_second = (0..=u8::MAX).map(second).collect();
         let whole =
             |(start, rest): &Signature| start.len() + rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
         let longest = signatures.iter().map(whole).max().unwrap_or(1).max(2 * LONGEST_TAG);
-        let longest = longest.max(3 + SHORT_RUN);
+        let longest = longest.max(3 + SHORT_RUN).max(HANDLER).max(ZIP_HEADER);
+        let handlers = tags.contains(&MARKUP);
+        let zip = signatures.contains(&APPENDED[0]);
+        let documents = signatures.contains(&DOCUMENT[0]);
         let signatures = signatures.iter().map(|&(start, rest)| (Finder::new(start), rest)).collect();
-        Self { tags, signatures, ascii85: false, longest }
+        Self { tags: by_second, signatures, ascii85: false, handlers, zip, documents, longest }
     }
 
     fn is_match(&self, bytes: &[u8]) -> bool {
-        let tag = |at: usize| self.is_tag(&bytes[at..]) || self.is_short_tag(&bytes[at..], false);
+        let tag = |at: usize| {
+            let bytes = &bytes[at..];
+            self.is_tag(bytes) || self.is_short_tag(bytes, false) || (self.handlers && is_handler(bytes))
+        };
+        let zip = |at: usize| is_zip_header(&bytes[at..]);
         memchr::memchr2_iter(b'<', b'$', bytes).any(tag)
+            || (self.zip && memchr::memmem::find_iter(bytes, b"PK").any(zip))
             || self.signatures.iter().any(|(start, rest)| {
                 let follows = |at: usize| {
                     let behind = &bytes[at + start.needle().len()..];
@@ -297,10 +323,14 @@ impl Set {
                 (*mark, code)
             }
             [b'<', mark @ (b'?' | b'%'), b' ' | b'\t' | b'\r' | b'\n', code @ ..] => (*mark, code),
+            [b'<', mark @ (b'?' | b'%'), code @ ..] if !self.ascii85 && is_call(code) => {
+                let run = code.iter().take(CALL_RUN).take_while(|byte| is_text(byte)).count();
+                let closed = code[..run].windows(2).any(|end| end == [*mark, b'>']);
+                return run == CALL_RUN || (run >= CALL_RUN / 2 && closed) || (at_end && run == code.len());
+            }
             _ => return false,
         };
-        let is_text = |byte: &&u8| matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n');
-        let run = code.iter().take(SHORT_RUN).take_while(is_text).count();
+        let run = code.iter().take(SHORT_RUN).take_while(|byte| is_text(byte)).count();
         let foreign = |&byte: &u8| matches!(byte, b' ' | b'\t' | b'v'..=b'y' | b'{'..=b'~');
         if self.ascii85 && !bytes[2..3 + run].iter().any(foreign) {
             return false;
@@ -311,19 +341,69 @@ impl Set {
     }
 }
 
-/// Bytes of text behind a short tag that do not come by chance.
+/// Bytes of text behind a short tag that do not come by chance,
 const SHORT_RUN: usize = 12;
+/// and behind one without a space.
+const CALL_RUN: usize = 16;
+/// Bytes of a tag in which an attribute is looked for.
+const HANDLER: usize = 64;
+/// Bytes of a zip's header up to the length of the name.
+const ZIP_HEADER: usize = 30;
+/// Bytes of a file's start in which readers of documents look for theirs.
+const START: usize = 4096;
+
+fn is_text(byte: &u8) -> bool {
+    matches!(byte, b' '..=b'~' | b'\t' | b'\r' | b'\n')
+}
+
+/// Whether code begins with a comment, a variable, a parenthesis or the name of what is called, unlike the name of a
+/// processing instruction.
+fn is_call(code: &[u8]) -> bool {
+    let in_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_.\\".contains(byte);
+    let name = code.iter().take(24).take_while(in_name).count();
+    code.get(name) == Some(&b'(') || code.starts_with(b"/*") || code.starts_with(b"$")
+}
+
+/// Whether a tag has an attribute such as `onerror`.
+fn is_handler(bytes: &[u8]) -> bool {
+    let tag = &bytes[..bytes.len().min(HANDLER)];
+    if !tag.get(1).is_some_and(u8::is_ascii_alphabetic) || tag[0] != b'<' {
+        return false;
+    }
+    let inside = |byte: &&u8| !matches!(byte, b'<' | b'>') && (is_text(byte) || **byte == b'\x0c');
+    let tag = &tag[1..1 + tag[1..].iter().take_while(inside).count()];
+    tag.windows(3).enumerate().any(|(at, window)| {
+        let between = window[0].is_ascii_whitespace() || b"/\"'".contains(&window[0]);
+        let name = &tag[at + 3..];
+        let length = name.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+        let is_set = name[length..].trim_ascii_start().first() == Some(&b'=');
+        between && window[1..].eq_ignore_ascii_case(b"on") && length >= 4 && is_set
+    })
+}
+
+/// Whether the header of a zip's member stands here, in front of its data or in the list of members, as readers take
+/// it that pass over versions and numbers of disks. Only the methods of packing that there are count.
+fn is_zip_header(bytes: &[u8]) -> bool {
+    let number = |at: usize| bytes.get(at..at + 2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let is_method = |at: usize| matches!(number(at), Some(0..=20 | 93..=99));
+    match bytes {
+        [b'P', b'K', 1, 2, _, _, version, ..] => *version < 64 && is_method(10),
+        [b'P', b'K', 3, 4, ..] => is_method(8) && matches!(number(26), Some(1..=4096)),
+        _ => false,
+    }
+}
 
 /// Looks for markers across pieces: what a marker could begin in is kept and searched again with the next bytes.
 struct Markers {
     set: &'static Set,
     tail: Vec<u8>,
+    start: Vec<u8>,
     hit: bool,
 }
 
 impl Markers {
     fn new(set: &'static Set) -> Self {
-        Self { set, tail: Vec::new(), hit: false }
+        Self { set, tail: Vec::new(), start: Vec::new(), hit: false }
     }
 
     fn ends_in_tag(&self) -> bool {
@@ -334,9 +414,14 @@ impl Markers {
         if self.hit {
             return;
         }
+        if self.set.documents && self.start.len() < START {
+            let from = self.start.len().saturating_sub(b"%PDF-".len() - 1);
+            self.start.extend_from_slice(&bytes[..bytes.len().min(START - self.start.len())]);
+            self.hit = memchr::memmem::find(&self.start[from..], b"%PDF-").is_some();
+        }
         let overlap = self.set.longest - 1;
         self.tail.extend_from_slice(&bytes[..bytes.len().min(overlap)]);
-        self.hit = self.set.is_match(&self.tail) || self.set.is_match(bytes);
+        self.hit |= self.set.is_match(&self.tail) || self.set.is_match(bytes);
         if bytes.len() >= overlap {
             self.tail.clear();
             self.tail.extend_from_slice(&bytes[bytes.len() - overlap..]);
@@ -423,6 +508,68 @@ mod tests {
             }
         }
         assert_eq!(judged(Family::Jpeg, b"<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?>", 7), None);
+    }
+
+    #[test]
+    fn finds_code_without_a_space_and_attributes_that_act() {
+        for code in [
+            "<?system(getenv('X'));?>",
+            "<?eval(end(getallheaders()));",
+            "<?if(1){eval(current(x()));}",
+            "<?/**/echo 1;?>          ",
+            "<?php/**/eval(1);",
+            "<?call_user_func_array($x, $y)",
+            "<?$x=end(getallheaders());",
+            "<%Runtime.getRuntime().exec(\"id\");%>",
+            "<%out.print(1)%>",
+            "<%Set x=CreateObject(\"WScript.Shell\")",
+            "__HALT_COMPILER(); ?>",
+            "<svg onload=alert(1)>",
+            "<svg/onload=alert(1)>",
+            "<img src='x'OnError =alert(1)>",
+            "<x\ttabindex=1\nonfocus=alert(1)>",
+            "<!--# exec cmd=\"id\"-->",
+        ] {
+            for piece in [1, 5, 8192] {
+                let image = [&[0xd8; 300][..], code.as_bytes(), &[0xd8; 300]].concat();
+                let fault = judged(Family::Jpeg, &image, piece);
+                assert!(matches!(fault, Some(Fault::Active(_))), "{code} {piece}");
+            }
+        }
+        for fine in [
+            "<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?>",
+            "<?adobe-xap-filters esc=\"CR\"?>",
+            "<?xml version=\"1.0\"?><x:xmpmeta xmlns:x=\"adobe:ns:meta/\" x:xmptk=\"XMP (Core)\">",
+            "<b>see online = yes</b> <rdf:li xml:lang=\"x-default\" one=\"1\">",
+            "if a <b and (c > d) on time = 5",
+        ] {
+            assert_eq!(judged(Family::Jpeg, fine.as_bytes(), 7), None, "{fine}");
+        }
+    }
+
+    #[test]
+    fn finds_zips_and_documents_whose_headers_are_odd() {
+        let tail = [0xd8; 5000];
+        let local = b"PK\x03\x04\x15\x07\0\0\x08\0abcdabcdabcdabcd\x08\0\0\0evil.exe";
+        let listed = b"PK\x01\x02\xff\xff\x14\xff\0\0\x08\0abcdabcdabcdabcd\x08\0\0\0evil.exe";
+        let evil: [&[u8]; 4] = [local, listed, b"%PDF-9.9\n", b"%PDF-\n"];
+        let fine: [&[u8]; 3] = [
+            b"PK\x03\x04\x15\x07\0\0\x08\x55abcdabcdabcdabcd\x08\0\0\0evil.exe",
+            b"PK\x01\x02\xff\xff\xee\xff\0\0\x08\0abcdabcdabcdabcd\x08\0\0\0evil.exe",
+            b"%PDF",
+        ];
+        for piece in [1, 7, 8192] {
+            for bytes in evil {
+                let image = [b"GIF89a\xff", bytes, &tail].concat();
+                assert!(judged(Family::Jpeg, &image, piece).is_some(), "{bytes:?} {piece}");
+            }
+            for bytes in fine {
+                let image = [b"GIF89a\xff", bytes, &tail].concat();
+                assert_eq!(judged(Family::Jpeg, &image, piece), None, "{bytes:?} {piece}");
+            }
+            let late = [&tail, b"%PDF-9.9\n".as_slice()].concat();
+            assert_eq!(judged(Family::Jpeg, &late, piece), None);
+        }
     }
 
     #[test]
