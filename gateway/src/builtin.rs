@@ -1,6 +1,6 @@
 //! The scanner inside the gateway: the EICAR test file, and rules in YARA's language on threads that may wait.
 //!
-//! The rules ask for the bytes they want, and the event loop gives them out of the spool: at most 4 MiB a scan are in
+//! The rules ask for the bytes they want, and the event loop gives them out of the spool: at most 2 MiB a scan are in
 //! memory. A scan holds its place until its thread has ended, also when nobody waits for it any more.
 
 use std::io;

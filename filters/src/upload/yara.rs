@@ -1,6 +1,6 @@
 //! Rules in YARA's language: compiled from text, asked of bytes. A file that one of them matches is infected.
 //!
-//! A file of up to 4 MiB is judged as it is. Of a larger one a rule sees regions of 4 MiB that overlap by 256 KiB: strings
+//! A file of up to 2 MiB is judged as it is. Of a larger one a rule sees regions of 2 MiB that overlap by 256 KiB: strings
 //! are found wherever they are, and a condition may ask for several that lie far apart; but a single match longer than
 //! the overlap may be missed, and `filesize`, and whatever else a rule asks of the whole at once, is undefined there, so
 //! that a condition which needs it does not hold.
@@ -19,7 +19,7 @@ use boreal::scanner::{FragmentedScanMode, ScanCallbackResult, ScanError, ScanEve
 use sha2::{Digest, Sha256};
 
 /// Bytes that are looked at together.
-const REGION: u64 = 4 << 20;
+const REGION: u64 = 2 << 20;
 /// Bytes at the end of a region that are looked at once more with the next.
 const OVERLAP: u64 = 256 << 10;
 
@@ -115,7 +115,7 @@ impl RuleSet {
     }
 
     /// Judges a file of `length` bytes for at most about `limit`. `read` gives exactly the bytes of a range, of at most
-    /// 4 MiB, or nothing when they cannot be had.
+    /// 2 MiB, or nothing when they cannot be had.
     pub fn judge(
         &self,
         length: u64,
