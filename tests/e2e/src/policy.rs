@@ -132,13 +132,12 @@ sites:
             image: { extensions: [jpg, jpeg, png, gif, webp], max_size: 1MB }
             video: { extensions: [mp4], max_size: 100MB }
             document: { extensions: [pdf], max_size: 20MB }
-            archive: { extensions: [zip], max_size: 20MB }
           scan: true
       - path: /stored
         methods: [POST]
         auth: { identity: user }
         tenant: required
-        upload: { classes: { image: { extensions: [png], max_size: 1MB } }, quota: tenant }
+        upload: { classes: { file: { extensions: [png, zip], max_size: 1MB } }, quota: tenant }
       - path: /socket
         auth: { identity: user }
         websocket: { origins: ["http://localhost:*", "https://desk.example.com"], max_message: 64KB, idle_timeout: 5m }

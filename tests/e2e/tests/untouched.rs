@@ -31,6 +31,12 @@ fn form(filename: &str, content_type: &str, content: &[u8]) -> Call {
     post("/upload").body(&Form::content_type(), Form::of(filename, content_type, content).body())
 }
 
+/// A file that would count towards a very small storage.
+fn stored(filename: &str, content_type: &str, content: &[u8]) -> Call {
+    let form = Form::of(filename, content_type, content).body();
+    post("/stored").bearer(&token::of("bob", "t-beta")).body(&Form::content_type(), form)
+}
+
 /// Every refusal that a request can meet on its own under [`policy::GUARDED`].
 fn refusals() -> Vec<(u16, &'static str, Call)> {
     let alice = token::of("alice", "t-acme");
@@ -87,15 +93,9 @@ fn refusals() -> Vec<(u16, &'static str, Call)> {
         (
             422,
             "upload.archive_denied",
-            form("a.zip", "application/zip", b"PK\x03\x04 and nothing more of a zip"),
+            stored("a.zip", "application/zip", b"PK\x03\x04 and nothing more of a zip"),
         ),
-        (
-            413,
-            "upload.quota_exceeded",
-            post("/stored")
-                .bearer(&token::of("bob", "t-beta"))
-                .body(&Form::content_type(), Form::of("a.png", "image/png", &sample::png_of(2000)).body()),
-        ),
+        (413, "upload.quota_exceeded", stored("a.png", "image/png", &sample::png_of(2000))),
     ]
 }
 
