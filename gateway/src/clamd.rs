@@ -13,7 +13,7 @@
 //! the scan. Before one is used, that server is asked again: it must be the same process with the same version ([`watch`]).
 //!
 //! Time: a scan waits for a place at most `scanner.timeout`, and then, from connecting to the answer, as long again.
-//! Memory: one piece of the body (256 KiB) a scan.
+//! Memory: one piece of the body (64 KiB) a scan.
 
 mod exchange;
 mod server;

@@ -1,7 +1,7 @@
 //! Where bodies wait while they are checked: memory up to a limit each, then a file without a name.
 //!
 //! The file is made with `O_TMPFILE` (unlinked at once where the file system lacks it), so that nothing is left behind,
-//! whatever ends the process. It is written and read in pieces of 256 KiB on blocking threads:
+//! whatever ends the process. It is written in pieces of 256 KiB and read in pieces of 64 KiB on blocking threads:
 //! mostly the page cache takes them at memory speed, but when the kernel makes writers wait for the disk, it must not
 //! be the event loop of every other connection that waits. A body's memory is one buffer of `spool.memory` or 256 KiB,
 //! whichever is larger; once all bodies together hold `spool.max_memory`, it is 64 KiB, so that what they hold in the
@@ -26,7 +26,7 @@ const BATCH: usize = 256 * 1024;
 /// Bytes of a body kept in memory, and written at a time, when all bodies together hold what they may.
 const CROWDED: usize = 64 * 1024;
 /// Bytes read at a time.
-const PIECE: u64 = 256 * 1024;
+const PIECE: u64 = 64 * 1024;
 
 /// The account of all bodies at a time, and where they may go. Cheap to clone; outlives reloads.
 #[derive(Clone)]
