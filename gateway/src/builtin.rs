@@ -19,6 +19,8 @@ use tokio::time::timeout;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 
+/// Scans at a time, where there are fewer cores.
+const AT_LEAST: usize = 2;
 /// How much longer than its limit a scan may take to notice that time is up.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -47,7 +49,10 @@ impl RuleScanner {
             rules,
             eicar: Builtin::default(),
             timeout: settings.timeout,
-            queue: Queue::new(settings),
+            queue: Queue::new(&config::Scanner {
+                max_concurrent: settings.max_concurrent.min(most_at_a_time()),
+                ..settings.clone()
+            }),
             verdicts,
             metrics: Arc::clone(metrics),
         }
@@ -107,6 +112,11 @@ impl RuleScanner {
             Ok(Err(failure)) => Err(failure),
         }
     }
+}
+
+/// As many as there are cores: more would take memory and no less time.
+fn most_at_a_time() -> usize {
+    std::thread::available_parallelism().map_or(AT_LEAST, |cores| cores.get().max(AT_LEAST))
 }
 
 /// A part of a file; `range` counts from the file's beginning.
