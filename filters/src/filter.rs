@@ -83,7 +83,7 @@ pub trait WholeBody: Send + Sync {
         self.len() == 0
     }
 
-    /// Some of the bytes at the start of `range`: at least one, at most 256 KiB, never beyond its end.
+    /// Some of the bytes at the start of `range`: at least one, at most 64 KiB, never beyond its end.
     fn read(&self, range: Range<u64>) -> BoxFuture<'_, std::io::Result<Bytes>>;
 }
 

@@ -285,7 +285,7 @@ mod tests {
         let mut all = Vec::new();
         while (all.len() as u64) < body.len() {
             let piece = body.read(all.len() as u64..body.len()).await.unwrap();
-            assert!(!piece.is_empty() && piece.len() <= 256 * 1024);
+            assert!(!piece.is_empty() && piece.len() <= 64 * 1024);
             all.extend_from_slice(&piece);
         }
         all
