@@ -4,9 +4,10 @@
 //! They are also found as UTF-16, and in the packed texts of a PNG. What stands behind a picture's end is looked at
 //! besides. What this does not protect from: markers in what else is packed, and in other charsets.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use memchr::memmem::Finder;
+use aho_corasick::{AhoCorasick, Input};
 
 use super::family::Family;
 use super::pdf::Pdf;
@@ -243,36 +244,73 @@ impl Content {
     }
 }
 
-/// Markers that are looked for together. An automaton for all of them reads byte by byte; this looks for the two bytes
-/// that markers of scripts start with, and for each of the few signatures, several times as fast.
+/// Markers that are looked for together, in two passes at several gigabytes a second: for `<`, which most of them start
+/// with, and for the first three bytes of every other. An automaton for all of them whole reads byte by byte.
 struct Set {
     /// By their second byte, in either case: few are alike in it.
     tags: Vec<Vec<&'static [u8]>>,
-    signatures: Vec<(Finder<'static>, &'static [&'static [u8]])>,
+    /// Whether something that is looked for may follow a `<`.
+    follows: [bool; 256],
+    starts: AhoCorasick,
+    /// What may begin with each of them.
+    marks: Vec<Vec<Mark>>,
     /// Whether there may be data in ASCII85, which is text, and in which every three characters come by chance.
     ascii85: bool,
-    /// Whether attributes that act on events are looked for, headers of a zip's members, and the start of a document.
+    /// Whether attributes that act on events are looked for, and the start of a document.
     handlers: bool,
-    zip: bool,
     documents: bool,
     longest: usize,
 }
+
+/// What the first bytes of something stand for.
+#[derive(Clone, Copy)]
+enum Mark {
+    /// A tag that does not begin with `<`.
+    Tag,
+    Signature(Signature),
+    /// The header of a zip's member, also where its numbers are not those of the signature.
+    ZipHeader,
+}
+
+/// Bytes by which everything but tags is found. No start of this length begins within another at the same place.
+const STARTS: usize = 3;
 
 impl Set {
     fn new(tags: &[&[&'static [u8]]], signatures: &[Signature]) -> Self {
         let all = tags.concat();
         let second =
             |byte: u8| all.iter().copied().filter(|tag| tag[1] == byte.to_ascii_lowercase()).collect();
-        let by_second = (0..=u8::MAX).map(second).collect();
+        let by_second: Vec<Vec<_>> = (0..=u8::MAX).map(second).collect();
         let whole =
             |(start, rest): &Signature| start.len() + rest.iter().map(|rest| rest.len()).max().unwrap_or(0);
         let longest = signatures.iter().map(whole).max().unwrap_or(1).max(2 * LONGEST_TAG);
         let longest = longest.max(3 + SHORT_RUN).max(HANDLER).max(ZIP_HEADER);
         let handlers = tags.contains(&MARKUP);
-        let zip = signatures.contains(&APPENDED[0]);
         let documents = signatures.contains(&DOCUMENT[0]);
-        let signatures = signatures.iter().map(|&(start, rest)| (Finder::new(start), rest)).collect();
-        Self { tags: by_second, signatures, ascii85: false, handlers, zip, documents, longest }
+        let follows = std::array::from_fn(|byte| match byte as u8 {
+            0 | b'?' | b'%' => true,
+            byte => !by_second[usize::from(byte)].is_empty() || (handlers && byte.is_ascii_alphabetic()),
+        });
+        let mut marks = BTreeMap::<[u8; STARTS], Vec<Mark>>::new();
+        let mut begins = |start: &[u8], mark| {
+            let start = *start.first_chunk().expect("a start is as long as what is looked for");
+            marks.entry(start).or_default().push(mark);
+        };
+        for tag in all.iter().filter(|tag| tag[0] != b'<') {
+            begins(&tag[..STARTS], Mark::Tag);
+            begins(&tag[..STARTS].to_ascii_uppercase(), Mark::Tag);
+            begins(&[tag[0], 0, tag[1]], Mark::Tag);
+        }
+        for &signature in signatures {
+            begins(signature.0, Mark::Signature(signature));
+        }
+        if signatures.contains(&APPENDED[0]) {
+            begins(b"PK\x01", Mark::ZipHeader);
+            begins(b"PK\x03", Mark::ZipHeader);
+        }
+        let starts = AhoCorasick::new(marks.keys()).expect("a few short patterns are an automaton");
+        let marks = marks.into_values().collect();
+        Self { tags: by_second, follows, starts, marks, ascii85: false, handlers, documents, longest }
     }
 
     fn is_match(&self, bytes: &[u8]) -> bool {
@@ -280,16 +318,29 @@ impl Set {
             let bytes = &bytes[at..];
             self.is_tag(bytes) || self.is_short_tag(bytes, false) || (self.handlers && is_handler(bytes))
         };
-        let zip = |at: usize| is_zip_header(&bytes[at..]);
-        memchr::memchr2_iter(b'<', b'$', bytes).any(tag)
-            || (self.zip && memchr::memmem::find_iter(bytes, b"PK").any(zip))
-            || self.signatures.iter().any(|(start, rest)| {
-                let follows = |at: usize| {
-                    let behind = &bytes[at + start.needle().len()..];
+        let follows = |&at: &usize| bytes.get(at + 1).is_some_and(|&byte| self.follows[usize::from(byte)]);
+        memchr::memchr_iter(b'<', bytes).filter(follows).any(tag) || self.is_marked(bytes)
+    }
+
+    /// Whether there is something that does not begin with `<`. One start may lie in another, so that each is looked
+    /// for from behind the first byte of the one before.
+    fn is_marked(&self, bytes: &[u8]) -> bool {
+        let mut from = 0;
+        while let Some(found) = self.starts.find(Input::new(bytes).span(from..bytes.len())) {
+            let here = &bytes[found.start()..];
+            let is_there = |mark: &Mark| match mark {
+                Mark::Tag => self.is_tag(here),
+                Mark::ZipHeader => is_zip_header(here),
+                Mark::Signature((start, rest)) => here.strip_prefix(*start).is_some_and(|behind| {
                     rest.is_empty() || rest.iter().any(|rest| behind.starts_with(rest))
-                };
-                start.find_iter(bytes).any(follows)
-            })
+                }),
+            };
+            if self.marks[found.pattern()].iter().any(is_there) {
+                return true;
+            }
+            from = found.start() + 1;
+        }
+        false
     }
 
     fn is_tag(&self, bytes: &[u8]) -> bool {

@@ -85,6 +85,7 @@ fn finds_code_without_a_space_and_attributes_that_act() {
         "<%out.print(1)%>",
         "<%Set x=CreateObject(\"WScript.Shell\")",
         "__HALT_COMPILER(); ?>",
+        "$\0__HALT_COMPILER(); ?>",
         "<svg onload=alert(1)>",
         "<svg/onload=alert(1)>",
         "<img src='x'OnError =alert(1)>",
