@@ -5,8 +5,10 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use crate::database::{Database, signature};
 use crate::process::{Process, command};
 use crate::redis::free_address;
 use crate::sample;
@@ -22,6 +24,7 @@ pub struct Clamd {
 /// What a daemon is started with.
 pub struct Builder {
     settings: Vec<(&'static str, String)>,
+    database: Option<Database>,
 }
 
 impl Builder {
@@ -32,14 +35,24 @@ impl Builder {
         self
     }
 
-    /// Starts it on a free port and a Unix socket, with one signature.
+    /// A database that `VERSION` names, in place of a signature that it does not.
+    pub fn database(mut self, database: Database) -> Self {
+        self.database = Some(database);
+        self
+    }
+
+    /// Starts it on a free port and a Unix socket, knowing the test file.
     pub fn start(self) -> Clamd {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let at = folder.path();
         let database = at.join("signatures");
         fs::create_dir(&database).expect("the folder is writable");
-        let signature = format!("Eicar-Test-Signature:0:*:{}\n", hex::encode(sample::eicar()));
-        fs::write(database.join("eicar.ndb"), signature).expect("the folder is writable");
+        if let Some(versioned) = &self.database {
+            versioned.write(&database);
+        } else {
+            let signature = signature("Eicar-Test-Signature", &sample::eicar());
+            fs::write(database.join("eicar.ndb"), signature).expect("the folder is writable");
+        }
         let address = free_address();
         let mut settings = format!(
             "Foreground yes\nDatabaseDirectory {database}\nTemporaryDirectory {at}\nLocalSocket {at}/clamd.sock\n\
@@ -69,21 +82,37 @@ impl Clamd {
         let limits = [("StreamMaxLength", "200M"), ("MaxScanSize", "200M"), ("MaxFileSize", "200M")];
         let rest = [("MaxThreads", "12"), ("CommandReadTimeout", "30"), ("ReadTimeout", "60")];
         let settings = limits.into_iter().chain(rest);
-        Builder { settings: settings.map(|(name, value)| (name, value.to_owned())).collect() }
+        Builder { settings: settings.map(|(name, value)| (name, value.to_owned())).collect(), database: None }
     }
 
     /// Adds a signature to its database: of these bytes, anywhere in a file. It counts after [`Clamd::reload`], or a
     /// restart.
     pub fn add_signature(&self, name: &str, bytes: &[u8]) {
-        let signature = format!("{name}:0:*:{}\n", hex::encode(bytes));
         let path = self.folder.path().join(format!("signatures/{name}.ndb"));
-        fs::write(path, signature).expect("the folder is writable");
+        fs::write(path, signature(name, bytes)).expect("the folder is writable");
+    }
+
+    /// Replaces the database that it was started with. It counts after `RELOAD`, SIGUSR2, or a restart.
+    pub fn update(&self, database: &Database) {
+        database.write(&self.folder.path().join("signatures"));
+    }
+
+    /// What it answers to a command, such as `VERSION`.
+    pub fn ask(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).expect("clamd is there");
+        stream.set_read_timeout(Some(SOON)).expect("a time limit can be set");
+        stream.write_all(format!("z{command}\0").as_bytes()).expect("clamd reads");
+        answer(stream)
+    }
+
+    /// Sends a signal to it.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Has it load its signatures anew, and waits until it finds these bytes.
     pub fn reload(&self, found: &[u8]) {
-        let mut stream = TcpStream::connect(self.address).expect("clamd is there");
-        stream.write_all(b"zRELOAD\0").expect("clamd reads");
+        self.ask("RELOAD");
         until("clamd to load its signatures", SOON, || self.judge(found).ends_with(" FOUND").then_some(()));
     }
 
@@ -97,9 +126,7 @@ impl Clamd {
             stream.write_all(&[&length, piece].concat()).expect("clamd reads");
         }
         stream.write_all(&[0; 4]).expect("clamd reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("clamd answers in text");
-        answer.trim_end_matches('\0').to_owned()
+        answer(stream)
     }
 
     /// `scanner.address` of its port.
@@ -148,6 +175,13 @@ impl Clamd {
             (&answer == b"PONG").then_some(())
         });
     }
+}
+
+/// What it says until it closes.
+fn answer(mut stream: TcpStream) -> String {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("clamd answers in text");
+    answer.trim_end_matches('\0').to_owned()
 }
 
 fn launch(folder: &TempDir) -> Process {

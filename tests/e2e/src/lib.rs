@@ -6,6 +6,7 @@
 pub mod browser;
 pub mod certificate;
 pub mod clamd;
+pub mod database;
 pub mod desk;
 pub mod gateway;
 pub mod http;

@@ -19,5 +19,6 @@ mod quota;
 mod reload;
 mod scanning;
 mod untouched;
+mod verdicts;
 mod wecard;
 mod writes;
