@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, Input};
+use aho_corasick::{AhoCorasick, Input, MatchKind};
 
 use super::family::Family;
 use super::pdf::Pdf;
@@ -308,7 +308,9 @@ impl Set {
             begins(b"PK\x01", Mark::ZipHeader);
             begins(b"PK\x03", Mark::ZipHeader);
         }
-        let starts = AhoCorasick::new(marks.keys()).expect("a few short patterns are an automaton");
+        // Only with this kind of match it searches by vectors of bytes (Teddy).
+        let starts = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(marks.keys());
+        let starts = starts.expect("a few short patterns are an automaton");
         let marks = marks.into_values().collect();
         Self { tags: by_second, follows, starts, marks, ascii85: false, handlers, documents, longest }
     }
