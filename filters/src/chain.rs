@@ -219,6 +219,13 @@ impl Inspection {
         Ok(())
     }
 
+    /// Tells everybody that more of the body is in its file.
+    pub fn kept(&mut self, body: &dyn WholeBody) {
+        for (_, _, inspector) in &mut self.inspectors {
+            inspector.kept(body);
+        }
+    }
+
     /// The body is whole: hears what everybody found.
     pub async fn finish(self, body: &dyn WholeBody, exchange: &mut Exchange) -> Result<Findings, Denial> {
         let mut all = Findings::default();

@@ -1,6 +1,8 @@
 //! What a rule is.
 
+use std::fs::File;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -69,11 +71,14 @@ pub trait BodyInspector: Send {
     /// The next bytes, in any division: the verdict must not depend on where the chunks end.
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), Denial>;
 
+    /// More of the body is in its file now, up to the last chunk at most: for whoever begins with what is there.
+    fn kept(&mut self, _body: &dyn WholeBody) {}
+
     /// The body is whole and can be read again. Says what was found, or refuses.
     fn finish(self: Box<Self>, body: &dyn WholeBody) -> BoxFuture<'_, Result<Findings, Denial>>;
 }
 
-/// A body that has been received completely.
+/// A body that can be read again. It is whole, or still arriving where that is said.
 pub trait WholeBody: Send + Sync {
     /// Bytes in all.
     fn len(&self) -> u64;
@@ -81,6 +86,11 @@ pub trait WholeBody: Send + Sync {
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The file with the body's first bytes, and how many these are: for whoever passes them on without a look.
+    fn file(&self) -> Option<(&Arc<File>, u64)> {
+        None
     }
 
     /// Some of the bytes at the start of `range`: at least one, at most 64 KiB, never beyond its end.

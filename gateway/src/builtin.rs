@@ -183,6 +183,7 @@ mod tests {
         });
         let mut body = spool.body();
         body.append(bytes).await.unwrap();
+        body.settle().await.unwrap();
         body
     }
 
@@ -190,7 +191,7 @@ mod tests {
         let body = body(bytes).await;
         let sha256 =
             sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), bytes)).into();
-        scanner.scan(FileToScan { body: &body, range: 0..body.len(), sha256 }).await.unwrap()
+        scanner.scan(FileToScan::new(&body, 0..body.len(), sha256)).await.unwrap()
     }
 
     #[tokio::test]
@@ -204,7 +205,7 @@ mod tests {
             assert_eq!(scan(&scanner, &file).await, Scanned::Infected("Needle".into()), "{at}");
         }
         let body = body(b"....needle").await;
-        let file = FileToScan { body: &body, range: 0..8, sha256: [0; 32] };
+        let file = FileToScan::new(&body, 0..8, [0; 32]);
         assert_eq!(scanner.scan(file).await.unwrap(), Scanned::Clean);
         assert_eq!(scanner.queue.state(), (1, 0));
     }

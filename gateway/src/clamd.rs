@@ -12,25 +12,32 @@
 //! **Verdicts that are kept** are those of a server whose `VERSION` names its database, and was the same before and after
 //! the scan. Before one is used, that server is asked again: it must be the same process with the same version ([`watch`]).
 //!
-//! Time: a scan waits for a place at most `scanner.timeout`, and then, from connecting to the answer, as long again.
-//! Memory: one piece of the body (64 KiB) a scan.
+//! A large file is sent while it still arrives, where a place is free and its sender is quick ([`ahead`]).
+//!
+//! Time: a scan waits for a place at most `scanner.timeout`, and then, from connecting to the answer, or from the file's
+//! last byte to it, as long again. Memory: one piece of the body (64 KiB) a scan.
 
+mod ahead;
 mod exchange;
 mod server;
 mod watch;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use config::ClamdAddress;
-use filters::upload::{FileToScan, ScanFailure, Scanned, Scanner, Unscanned, Verdicts};
+use filters::WholeBody;
+use filters::upload::{Ahead, FileToScan, ScanFailure, Scanned, Scanner, Unscanned, Verdicts};
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::Metrics;
 use crate::queue::Queue;
+use ahead::{Begun, Sent};
+use exchange::Underway;
 use server::{Server, Standing};
 
 /// See the module. Shared by all workers.
@@ -88,17 +95,30 @@ impl Clamd {
     }
 
     async fn ask(&self, file: FileToScan<'_>) -> Result<Scanned, ScanFailure> {
-        let line = self.line();
+        let mut line = self.line();
         if let Some(known) = self.known(&line, &file.sha256).await {
             self.metrics.scan_cache_hit(self.engine());
             return Ok(known);
         }
-        let _place = self.queue.place().await?;
+        let begun =
+            file.ahead.clone().and_then(|ahead| (ahead as Arc<dyn Any + Send + Sync>).downcast().ok());
+        let mut begun: Option<Arc<Begun>> = begun;
+        let _place = match begun.as_ref().and_then(|begun| begun.place()) {
+            Some(place) => place,
+            None => {
+                begun = None;
+                self.queue.place().await?
+            }
+        };
+        if let Some(begun) = &begun {
+            // The order of the others stays.
+            line.sort_by_key(|server| !Arc::ptr_eq(server, &begun.server));
+        }
         let until = Instant::now() + self.timeout;
         let (mut unreachable, mut unscanned) = (None, None);
         for (position, server) in line.iter().enumerate() {
             let behind = line.len() - position - 1;
-            match self.attempt(server, &file, behind, until).await {
+            match self.attempt(server, &file, begun.take(), behind, until).await {
                 Attempt::Answered(said) => return said,
                 Attempt::Unreachable(how) => unreachable = Some(how),
                 Attempt::Frozen => unscanned = Some(Unscanned::TimedOut),
@@ -142,6 +162,7 @@ impl Clamd {
         &self,
         server: &Server,
         file: &FileToScan<'_>,
+        begun: Option<Arc<Begun>>,
         behind: usize,
         until: Instant,
     ) -> Attempt {
@@ -149,7 +170,7 @@ impl Clamd {
             / u32::try_from(behind).map_or(u32::MAX, |behind| behind.saturating_add(1));
         let mut connected = false;
         let attempt = {
-            let scan = self.scan_at(server, file, &mut connected);
+            let scan = self.scan_at(server, file, begun, &mut connected);
             let doubt = async {
                 tokio::time::sleep(share / 2).await;
                 if behind == 0 || server.is_alive(share / 2).await {
@@ -174,17 +195,35 @@ impl Clamd {
     }
 
     /// One scan, with the versions before and after it where its verdict may be kept.
-    async fn scan_at(&self, server: &Server, file: &FileToScan<'_>, connected: &mut bool) -> Attempt {
-        let before = match &self.verdicts {
-            Some(_) if server.known_signatures().is_some() => server.signatures().await,
-            _ => None,
+    async fn scan_at(
+        &self,
+        server: &Server,
+        file: &FileToScan<'_>,
+        begun: Option<Arc<Begun>>,
+        connected: &mut bool,
+    ) -> Attempt {
+        // Only a server that took the connection can keep what was begun with waiting.
+        *connected = begun.is_some();
+        let sent = match begun {
+            Some(begun) => begun.sent().await,
+            None => None,
         };
-        let clamd = match exchange::connect(server.address()).await {
-            Ok(clamd) => clamd,
-            Err(error) => return Attempt::Unreachable(format!("clamd cannot be reached: {error}")),
+        let Sent { underway, signatures: before } = match sent {
+            Some(sent) => sent,
+            None => {
+                *connected = false;
+                let signatures = match &self.verdicts {
+                    Some(_) if server.known_signatures().is_some() => server.signatures().await,
+                    _ => None,
+                };
+                match Underway::begin(server.address(), file.range.start).await {
+                    Ok(underway) => Sent { underway, signatures },
+                    Err(error) => return Attempt::Unreachable(format!("clamd cannot be reached: {error}")),
+                }
+            }
         };
         *connected = true;
-        let said = match exchange::scan(clamd, file).await {
+        let said = match underway.finish(file).await {
             Ok(Scanned::NotScanned(Unscanned::Cut)) => return Attempt::Cut,
             said => said,
         };
@@ -204,6 +243,13 @@ impl Scanner for Clamd {
 
     fn scan<'a>(&'a self, file: FileToScan<'a>) -> BoxFuture<'a, Result<Scanned, ScanFailure>> {
         Box::pin(self.ask(file))
+    }
+
+    fn ahead(&self, body: &dyn WholeBody, start: u64) -> Option<Arc<dyn Ahead>> {
+        let (file, _) = body.file()?;
+        let place = self.queue.spare()?;
+        let server = self.line().into_iter().find(|server| server.standing() == Standing::Well)?;
+        Some(Arc::new(Begun::new(Arc::clone(server), place, Arc::clone(file), start, self.timeout)))
     }
 }
 

@@ -14,6 +14,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// `scanner.max_concurrent` places, and `scanner.max_queue` that may wait `scanner.timeout` for one.
 pub struct Queue {
     places: Arc<Semaphore>,
+    all: usize,
     waiting: AtomicUsize,
     max_waiting: usize,
     patience: Duration,
@@ -22,8 +23,10 @@ pub struct Queue {
 impl Queue {
     /// With all places free.
     pub fn new(settings: &config::Scanner) -> Self {
+        let all = settings.max_concurrent.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            places: Arc::new(Semaphore::new(settings.max_concurrent.clamp(1, Semaphore::MAX_PERMITS))),
+            places: Arc::new(Semaphore::new(all)),
+            all,
             waiting: AtomicUsize::new(0),
             max_waiting: settings.max_queue,
             patience: settings.timeout,
@@ -46,6 +49,13 @@ impl Queue {
             Ok(Ok(place)) => Ok(place),
             _ => Err(busy()),
         }
+    }
+
+    /// A place for work that could also wait: while more than half of them are free.
+    pub fn spare(&self) -> Option<OwnedSemaphorePermit> {
+        let free = self.places.available_permits();
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        (free > self.all / 2 && free > 1).then_some(place)
     }
 
     /// Free places, and how many wait for one.

@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use config::{Problem, ScanCache, ScannerBackend};
+use filters::WholeBody;
 use filters::state::Clock;
 use filters::upload::{
-    BlockList, FileToScan, MemberScan, RuleSet, ScanFailure, ScanPolicy, Scanned, Scanner, Scanners, Verdicts,
+    Ahead, BlockList, FileToScan, MemberScan, RuleSet, ScanFailure, ScanPolicy, Scanned, Scanner, Scanners,
+    Verdicts,
 };
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
@@ -151,6 +153,10 @@ impl<S: Scanner> Scanner for Measured<S> {
             self.metrics.scanned(self.engine(), started.elapsed(), failed);
             scanned
         })
+    }
+
+    fn ahead(&self, body: &dyn WholeBody, start: u64) -> Option<Arc<dyn Ahead>> {
+        self.scanner.ahead(body, start)
     }
 
     fn member(&self) -> MemberScan {

@@ -224,8 +224,11 @@ impl Journey<'_> {
         let mut whole = self.snapshot.spool.body();
         while let Some(bytes) = if empty { None } else { intake.next(session).await? } {
             inspection.chunk(&bytes, self.exchange).map_err(Failure::Denied)?;
-            whole.append(&bytes).await.map_err(exhausted)?;
+            if whole.append(&bytes).await.map_err(exhausted)? {
+                inspection.kept(&whole);
+            }
         }
+        whole.settle().await.map_err(exhausted)?;
         let found = tokio::select! {
             biased;
             found = inspection.finish(&whole, self.exchange) => found.map_err(Failure::Denied)?,

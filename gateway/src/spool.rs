@@ -3,9 +3,10 @@
 //! The file is made with `O_TMPFILE` (unlinked at once where the file system lacks it), so that nothing is left behind,
 //! whatever ends the process. It is written in pieces of 256 KiB and read in pieces of 64 KiB on blocking threads:
 //! mostly the page cache takes them at memory speed, but when the kernel makes writers wait for the disk, it must not
-//! be the event loop of every other connection that waits. A body's memory is one buffer of `spool.memory` or 256 KiB,
-//! whichever is larger; once all bodies together hold `spool.max_memory`, it is 64 KiB, so that what they hold in the
-//! end is `spool.max_memory` and 64 KiB for each body beyond.
+//! be the event loop of every other connection that waits. While one piece is written the next is received. A body's
+//! memory is a buffer of `spool.memory` at first, and two of 256 KiB once it is in a file; when all bodies together hold
+//! `spool.max_memory`, they are of 64 KiB, so that what they hold in the end is `spool.max_memory` and 128 KiB for each
+//! body beyond.
 
 use std::fs::File;
 use std::io;
@@ -19,7 +20,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use filters::{Denial, Reason, WholeBody};
 use futures_util::future::BoxFuture;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Bytes written to a file at a time.
 const BATCH: usize = 256 * 1024;
@@ -92,7 +93,9 @@ impl Spool {
             account: self.0.clone(),
             limit: settings.memory,
             buffer: Vec::new(),
+            spare: Vec::new(),
             file: None,
+            writing: None,
             written: 0,
         }
     }
@@ -142,22 +145,26 @@ pub struct SpooledBody {
     account: Arc<Account>,
     /// `spool.memory`
     limit: usize,
-    /// The bytes behind those in the file.
+    /// The bytes behind those in the file and those on their way there.
     buffer: Vec<u8>,
+    /// Empty: what was written before.
+    spare: Vec<u8>,
     file: Option<Arc<File>>,
+    writing: Option<Writing>,
     /// Bytes in the file.
     written: u64,
 }
 
 impl SpooledBody {
-    /// Adds bytes to the end. Waits while a full buffer is written. After an error, or when the future is dropped
-    /// before its end, the body is of no more use.
-    pub async fn append(&mut self, mut bytes: &[u8]) -> Result<(), SpoolError> {
+    /// Adds bytes to the end. Waits when a buffer is full and the one before it is not written yet. Says whether more is
+    /// in the file than before. After an error, or when the future is dropped before its end, the body is of no more use.
+    pub async fn append(&mut self, mut bytes: &[u8]) -> Result<bool, SpoolError> {
+        let before = self.written;
         while !bytes.is_empty() {
             let room = match self.file {
                 _ if self.account.is_crowded() => CROWDED,
                 None => self.limit,
-                Some(_) => BATCH.max(self.limit),
+                Some(_) => BATCH,
             };
             let (piece, rest) = bytes.split_at(bytes.len().min(room.saturating_sub(self.buffer.len())));
             self.account.take(piece.len() as u64)?;
@@ -167,16 +174,31 @@ impl SpooledBody {
                 self.spill().await?;
             }
         }
+        Ok(self.written > before)
+    }
+
+    /// Where the buffer begins, once all before it is written.
+    fn settled(&self) -> u64 {
+        self.written + self.writing.as_ref().map_or(0, |writing| writing.lent.bytes)
+    }
+
+    /// Waits until what was handed to the disk is there. Before it, bytes at the end cannot be read.
+    pub async fn settle(&mut self) -> Result<(), SpoolError> {
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let written = (&mut writing.task).await;
+        let mut writing = self.writing.take();
+        let buffer = written.unwrap_or_else(|_| Err(io::Error::other("the disk's thread ended").into()))?;
+        self.account.spilled(writing.as_mut().map_or(0, |writing| std::mem::take(&mut writing.lent.bytes)));
+        self.written += buffer.len() as u64;
+        self.spare = buffer;
+        self.spare.clear();
+        self.spare.shrink_to(BATCH);
         Ok(())
     }
 
-    /// The file with the body's first bytes, and how many these are; `None` while all of it is in memory.
-    pub fn file(&self) -> Option<(&Arc<File>, u64)> {
-        self.file.as_ref().map(|file| (file, self.written))
-    }
-
-    /// Writes the buffer to the file, and keeps its memory for what comes next.
+    /// Has the buffer written to the file, behind the one before it.
     async fn spill(&mut self) -> Result<(), SpoolError> {
+        self.settle().await?;
         let settings = self.account.settings.load_full();
         let file = match &self.file {
             Some(file) => file.clone(),
@@ -186,27 +208,29 @@ impl SpooledBody {
                 self.file.insert(Arc::new(file)).clone()
             }
         };
-        let (buffer, at) = (std::mem::take(&mut self.buffer), self.written);
-        // The account holds these bytes as memory until they are written, also when this future is dropped: the drop
-        // below cannot see them, so that they are counted by a guard that can.
-        let mut lent = Lent { account: self.account.clone(), bytes: buffer.len() as u64 };
-        let buffer = blocking(move || {
+        let buffer = std::mem::replace(&mut self.buffer, std::mem::take(&mut self.spare));
+        let at = self.written;
+        let lent = Lent { account: self.account.clone(), bytes: buffer.len() as u64 };
+        let task = spawn_blocking(move || {
             let left = free(&file)?.saturating_sub(buffer.len() as u64);
             if left < settings.min_free {
-                return Ok(Err(SpoolError::Floor(settings.min_free)));
+                return Err(SpoolError::Floor(settings.min_free));
             }
-            file.write_all_at(&buffer, at).map(|()| Ok(buffer))
+            file.write_all_at(&buffer, at)?;
+            Ok(buffer)
         });
-        let buffer = buffer.await??;
-        self.account.spilled(std::mem::take(&mut lent.bytes));
-        self.written += buffer.len() as u64;
-        self.buffer = buffer;
-        self.buffer.clear();
+        self.writing = Some(Writing { task, lent });
         Ok(())
     }
 }
 
-/// Bytes that are on their way to the file.
+/// A buffer that is being written.
+struct Writing {
+    task: JoinHandle<Result<Vec<u8>, SpoolError>>,
+    lent: Lent,
+}
+
+/// Bytes that are on their way to the file. The account holds them as memory until they are written, or given up.
 struct Lent {
     account: Arc<Account>,
     bytes: u64,
@@ -221,7 +245,12 @@ impl Drop for Lent {
 
 impl WholeBody for SpooledBody {
     fn len(&self) -> u64 {
-        self.written + self.buffer.len() as u64
+        self.settled() + self.buffer.len() as u64
+    }
+
+    /// `None` while all of it is in memory.
+    fn file(&self) -> Option<(&Arc<File>, u64)> {
+        self.file.as_ref().map(|file| (file, self.written))
     }
 
     fn read(&self, range: Range<u64>) -> BoxFuture<'_, io::Result<Bytes>> {
@@ -230,8 +259,10 @@ impl WholeBody for SpooledBody {
             return Box::pin(async { Err(io::ErrorKind::UnexpectedEof.into()) });
         }
         let Some(file) = self.file.clone().filter(|_| range.start < self.written) else {
-            let place = |at: u64| usize::try_from(at - self.written).unwrap_or(usize::MAX);
-            let bytes = self.buffer.get(place(range.start)..place(end)).map(Bytes::copy_from_slice);
+            let place = |at: u64| usize::try_from(at.checked_sub(self.settled())?).ok();
+            let bytes =
+                place(range.start).zip(place(end)).and_then(|(start, end)| self.buffer.get(start..end));
+            let bytes = bytes.map(Bytes::copy_from_slice);
             return Box::pin(async { bytes.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()) });
         };
         let length = usize::try_from(end.min(self.written) - range.start).unwrap_or_default();
@@ -304,6 +335,7 @@ mod tests {
                 for piece in all.chunks(piece) {
                     body.append(piece).await.unwrap();
                 }
+                body.settle().await.unwrap();
                 assert_eq!(read_all(&body).await, all);
                 let usage = spool.usage();
                 assert_eq!(usage.memory + usage.disk, length as u64);
@@ -320,6 +352,7 @@ mod tests {
         let (spool, _directory) = spool(10, u64::MAX);
         let mut body = spool.body();
         body.append(&pattern(400_000)).await.unwrap();
+        body.settle().await.unwrap();
         assert_eq!(body.read(300_000..300_005).await.unwrap(), pattern(400_000)[300_000..300_005]);
         assert_eq!(body.read(399_999..500_000).await.unwrap().len(), 1);
         assert!(body.read(400_000..400_001).await.is_err());
@@ -351,9 +384,10 @@ mod tests {
             }
         }
         let usage = spool.usage();
-        assert!(usage.memory <= (2 << 20) + 20 * CROWDED as u64, "{usage:?}");
+        assert!(usage.memory <= (2 << 20) + 20 * 2 * CROWDED as u64, "{usage:?}");
         assert_eq!(usage.memory + usage.disk, 20 * 900_000);
-        for body in &bodies {
+        for body in &mut bodies {
+            body.settle().await.unwrap();
             assert_eq!(read_all(body).await, all);
         }
         drop(bodies);
@@ -364,13 +398,19 @@ mod tests {
     async fn leaves_the_disk_its_free_bytes() {
         let (spool, _directory) = spool(10, u64::MAX);
         changed(&spool, |settings| settings.min_free = 1 << 50);
-        let error = spool.body().append(&pattern(100)).await.unwrap_err();
+        let mut body = spool.body();
+        // It is found out when the buffer is written.
+        body.append(&pattern(100)).await.unwrap();
+        let error = body.settle().await.unwrap_err();
         assert!(matches!(error, SpoolError::Floor(_)));
         assert_eq!(Denial::from(error).reason, Reason::SpoolExhausted);
+        drop(body);
         assert_eq!(spool.usage(), SpoolUsage { memory: 0, disk: 0 });
         spool.body().append(&pattern(10)).await.unwrap();
         changed(&spool, |settings| settings.min_free = 1);
-        spool.body().append(&pattern(100)).await.unwrap();
+        let mut body = spool.body();
+        body.append(&pattern(100)).await.unwrap();
+        body.settle().await.unwrap();
     }
 
     #[tokio::test]
@@ -401,6 +441,7 @@ mod tests {
                 body.append(&chunk).await.unwrap();
             }
         }
+        bodies[7].settle().await.unwrap();
         let body = &bodies[7];
         let mut at = 0;
         while at < body.len() {

@@ -173,7 +173,7 @@ pub(super) mod tests {
 
     async fn scan(bytes: Vec<u8>) -> Scanned {
         let range = 0..bytes.len() as u64;
-        Builtin::default().scan(FileToScan { body: &Memory(bytes), range, sha256: [0; 32] }).await.unwrap()
+        Builtin::default().scan(FileToScan::new(&Memory(bytes), range, [0; 32])).await.unwrap()
     }
 
     #[tokio::test]
@@ -190,13 +190,14 @@ pub(super) mod tests {
         assert_eq!(scan(vec![b'X'; 5000]).await, Scanned::Clean);
         assert_eq!(scan(eicar()[..67].to_vec()).await, Scanned::Clean);
         let body = Memory([b"clean".to_vec(), eicar()].concat());
-        let file = FileToScan { body: &body, range: 0..5, sha256: [0; 32] };
+        let file = FileToScan::new(&body, 0..5, [0; 32]);
         assert_eq!(Builtin::default().scan(file).await.unwrap(), Scanned::Clean);
     }
 
     #[tokio::test]
     async fn finds_a_file_by_its_sum() {
-        let file = FileToScan { body: &Memory(vec![1]), range: 0..1, sha256: [7; 32] };
+        let body = Memory(vec![1]);
+        let file = FileToScan::new(&body, 0..1, [7; 32]);
         let verdict = Builtin::new(BlockList::from_iter([[7; 32]])).scan(file).await.unwrap();
         assert_eq!(verdict, Scanned::Infected("Blocklist.SHA256".into()));
     }

@@ -1,17 +1,23 @@
 //! One file of an upload while it arrives: size, sum, kind, content.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::active::{Content, Fault};
 use super::archive::Format;
 use super::family::{self, Family};
+use super::scan::{Ahead, Scanner};
 use super::{declared, sniff};
 use crate::denial::{Denial, FieldProblem, Reason};
+use crate::filter::WholeBody;
 
 /// Content is judged whenever this many more bytes of a file have been seen, and at its end.
 const BLOCK: u64 = sniff::HEAD as u64;
+
+/// A scanner may begin with a file of which this many bytes are on disk: below it there is little to gain.
+const AHEAD: u64 = 1024 * 1024;
 
 /// Who a file is: what every refusal of it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +67,7 @@ pub(super) struct FileCheck {
     archive: Option<Format>,
     content: Content,
     hasher: Sha256,
+    ahead: Option<Arc<dyn Ahead>>,
 }
 
 /// A file that passed all checks of its bytes as they came.
@@ -75,6 +82,8 @@ pub(super) struct CheckedFile {
     /// Where it is in the body.
     pub(super) range: Range<u64>,
     pub(super) sha256: [u8; 32],
+    /// The scan that has begun already.
+    pub(super) ahead: Option<Arc<dyn Ahead>>,
 }
 
 impl FileCheck {
@@ -95,6 +104,7 @@ impl FileCheck {
             archive: None,
             content,
             hasher,
+            ahead: None,
         }
     }
 
@@ -144,6 +154,17 @@ impl FileCheck {
         Ok(())
     }
 
+    /// Has the scanner begin with what the body's file has of this one, or go on with it.
+    pub(super) fn kept(&mut self, body: &dyn WholeBody, scanner: &dyn Scanner) {
+        let there = body.file().map_or(0, |(_, length)| length.min(self.start + self.size));
+        if self.ahead.is_none() && there >= self.start + AHEAD {
+            self.ahead = scanner.ahead(body, self.start);
+        }
+        if let Some(ahead) = &self.ahead {
+            ahead.grown(there);
+        }
+    }
+
     /// Judges the whole file.
     pub(super) fn end(mut self) -> Result<CheckedFile, Denial> {
         self.judge_kind()?;
@@ -157,6 +178,7 @@ impl FileCheck {
             archive: self.archive,
             range: self.start..self.start + self.size,
             sha256: self.hasher.finalize().into(),
+            ahead: self.ahead,
         })
     }
 

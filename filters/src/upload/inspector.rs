@@ -264,7 +264,10 @@ impl Rules {
             return Ok(("off", "none"));
         };
         let engine = scanner.engine();
-        let asked = FileToScan { body, range: file.range.clone(), sha256: file.sha256 };
+        let asked = FileToScan {
+            ahead: file.ahead.clone(),
+            ..FileToScan::new(body, file.range.clone(), file.sha256)
+        };
         match scanner.scan(asked).await {
             Ok(Scanned::Clean) => Ok(("clean", engine)),
             Ok(Scanned::Infected(name)) => {
@@ -363,6 +366,12 @@ impl BodyInspector for RawInspector {
         self.file.push(bytes)
     }
 
+    fn kept(&mut self, body: &dyn WholeBody) {
+        if let Some(scanner) = &self.rules.scanner {
+            self.file.kept(body, scanner.as_ref());
+        }
+    }
+
     fn finish(self: Box<Self>, body: &dyn WholeBody) -> BoxFuture<'_, Result<Findings, Denial>> {
         Box::pin(async move {
             let file = self.file.end()?;
@@ -431,6 +440,16 @@ impl BodyInspector for FormInspector {
             Event::PartData(bytes) => form.data(bytes),
             Event::PartEnd { offset } => form.end(offset),
         })
+    }
+
+    /// One file of a body at most is begun with: nobody may take many places for one request.
+    fn kept(&mut self, body: &dyn WholeBody) {
+        let Form { rules, files, current, .. } = &mut self.form;
+        if let (Some(scanner), Current::File { file, .. }) = (&rules.scanner, current)
+            && files.iter().all(|file| file.ahead.is_none())
+        {
+            file.kept(body, scanner.as_ref());
+        }
     }
 
     fn finish(self: Box<Self>, body: &dyn WholeBody) -> BoxFuture<'_, Result<Findings, Denial>> {

@@ -50,7 +50,7 @@ pub use ledger::Ledger;
 pub use multipart::{Event, Parser};
 pub use part::PartHead;
 pub use release::Release;
-pub use scan::{FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner, Unscanned};
+pub use scan::{Ahead, FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner, Unscanned};
 pub use scanners::Scanners;
 pub use seen::SeenFiles;
 pub use stored::{Bookkeeping, Stored};

@@ -1,6 +1,9 @@
 //! What a scanner of malware is, and what its answers come to.
 
+use std::any::Any;
+use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::Fallback;
@@ -17,9 +20,27 @@ pub trait Scanner: Send + Sync {
     /// Looks at one file.
     fn scan<'a>(&'a self, file: FileToScan<'a>) -> BoxFuture<'a, Result<Scanned, ScanFailure>>;
 
+    /// Begins with a file that still arrives, from `start` in the body on, if that saves time and a place is free. The
+    /// verdict is asked for as ever, with [`scan`](Self::scan), when the file is whole.
+    fn ahead(&self, _body: &dyn WholeBody, _start: u64) -> Option<Arc<dyn Ahead>> {
+        None
+    }
+
     /// A look of the gateway's own at something inside of a file, with the block list that goes with this scanner.
     fn member(&self) -> MemberScan {
         MemberScan::new(BlockList::default())
+    }
+}
+
+/// A scan that began before its file was whole. It ends when this is dropped.
+pub trait Ahead: Any + Send + Sync {
+    /// The file goes on up to `end` in the body, and the body's file has all of it.
+    fn grown(&self, end: u64);
+}
+
+impl fmt::Debug for dyn Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ahead")
     }
 }
 
@@ -32,6 +53,15 @@ pub struct FileToScan<'a> {
     pub range: Range<u64>,
     /// Of the file's bytes.
     pub sha256: [u8; 32],
+    /// The scan of it that the scanner has begun.
+    pub ahead: Option<Arc<dyn Ahead>>,
+}
+
+impl<'a> FileToScan<'a> {
+    /// A file that nobody has begun with.
+    pub fn new(body: &'a dyn WholeBody, range: Range<u64>, sha256: [u8; 32]) -> Self {
+        Self { body, range, sha256, ahead: None }
+    }
 }
 
 /// What a scanner says of a file.

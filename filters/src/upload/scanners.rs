@@ -9,7 +9,8 @@ use config::Fallback;
 use futures_util::future::BoxFuture;
 
 use super::builtin::{BlockList, MemberScan};
-use super::scan::{FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner};
+use super::scan::{Ahead, FileToScan, ScanFailure, ScanPolicy, Scanned, Scanner};
+use crate::filter::WholeBody;
 
 /// See the module.
 pub struct Scanners {
@@ -70,6 +71,10 @@ impl Scanner for Scanners {
         Box::pin(self.ask(file))
     }
 
+    fn ahead(&self, body: &dyn WholeBody, start: u64) -> Option<Arc<dyn Ahead>> {
+        self.scanners.iter().find_map(|scanner| scanner.ahead(body, start))
+    }
+
     fn member(&self) -> MemberScan {
         MemberScan::new(self.list.clone())
     }
@@ -114,7 +119,8 @@ mod tests {
         let policy = ScanPolicy { on_failure, on_unscanned };
         let both: Vec<Arc<dyn Scanner>> = vec![Arc::new(one), Arc::new(other)];
         let list = BlockList::from_iter([[7; 32]]);
-        let file = FileToScan { body: &Memory(vec![1]), range: 0..1, sha256: [0; 32] };
+        let body = Memory(vec![1]);
+        let file = FileToScan::new(&body, 0..1, [0; 32]);
         match Scanners::new(list, both, policy).scan(file).await {
             Ok(Scanned::Clean) => "clean",
             Ok(Scanned::Infected(_)) => "infected",
@@ -150,9 +156,11 @@ mod tests {
     async fn asks_nobody_about_a_file_on_the_list() {
         let policy = ScanPolicy { on_failure: Fallback::Allow, on_unscanned: Fallback::Allow };
         let scanners = Scanners::new(BlockList::from_iter([[7; 32]]), vec![Arc::new(Says::Clean)], policy);
-        let file = FileToScan { body: &Memory(vec![1]), range: 0..1, sha256: [7; 32] };
+        let body = Memory(vec![1]);
+        let file = FileToScan::new(&body, 0..1, [7; 32]);
         assert_eq!(scanners.scan(file).await.unwrap(), Scanned::Infected("Blocklist.SHA256".into()));
-        let file = FileToScan { body: &Memory(vec![1]), range: 0..1, sha256: [8; 32] };
+        let body = Memory(vec![1]);
+        let file = FileToScan::new(&body, 0..1, [8; 32]);
         assert_eq!(scanners.scan(file).await.unwrap(), Scanned::Clean);
     }
 }

@@ -4,72 +4,165 @@
 //! the file is written, and counts before any error of writing. `stream: OK` alone is clean; whatever else is no
 //! verdict leaves the file unscanned.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 
-use bytes::Buf;
 use config::ClamdAddress;
 use filters::upload::{FileToScan, ScanFailure, Scanned, Unscanned};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use nix::errno::Errno;
+use nix::sys::sendfile::sendfile;
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
 
 /// Bytes of an answer. A name of a signature is far shorter.
 const MAX_ANSWER: usize = 4096;
+/// Bytes of a file announced at a time where they need not be read.
+const CHUNK: u64 = 1024 * 1024;
 
-/// A connection of either kind.
-pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+/// A connection of either kind, which is read and written at the same time.
+pub(super) enum Connection {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
 
-/// Connects.
-pub(super) async fn connect(address: &ClamdAddress) -> io::Result<Box<dyn Connection>> {
-    match address {
-        ClamdAddress::Tcp(address) => {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
+impl Connection {
+    /// Connects.
+    pub(super) async fn open(address: &ClamdAddress) -> io::Result<Self> {
+        match address {
+            ClamdAddress::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(stream))
+            }
+            ClamdAddress::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
         }
-        ClamdAddress::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+    }
+
+    pub(super) async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = match self {
+                Self::Tcp(stream) => stream.async_io(Interest::WRITABLE, || stream.try_write(bytes)).await?,
+                Self::Unix(stream) => stream.async_io(Interest::WRITABLE, || stream.try_write(bytes)).await?,
+            };
+            bytes = &bytes[written..];
+        }
+        Ok(())
+    }
+
+    async fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.async_io(Interest::READABLE, || stream.try_read(into)).await,
+            Self::Unix(stream) => stream.async_io(Interest::READABLE, || stream.try_read(into)).await,
+        }
+    }
+
+    /// Sends some of the file's bytes from `at` on without reading them; pages that the system has not cached are read
+    /// while it waits.
+    async fn send_file(&self, file: &File, at: u64, length: u64) -> io::Result<u64> {
+        let mut from = i64::try_from(at).unwrap_or(i64::MAX);
+        let count = usize::try_from(length).unwrap_or(usize::MAX);
+        let sent = match self {
+            Self::Tcp(stream) => {
+                stream
+                    .async_io(Interest::WRITABLE, || {
+                        Ok(sendfile(stream.as_fd(), file, Some(&mut from), count)?)
+                    })
+                    .await?
+            }
+            Self::Unix(stream) => {
+                stream
+                    .async_io(Interest::WRITABLE, || {
+                        Ok(sendfile(stream.as_fd(), file, Some(&mut from), count)?)
+                    })
+                    .await?
+            }
+        };
+        match sent {
+            0 if count > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            sent => Ok(sent as u64),
+        }
     }
 }
 
-/// Sends the file and reads the answer, whichever ends first.
-pub(super) async fn scan(clamd: Box<dyn Connection>, file: &FileToScan<'_>) -> Result<Scanned, ScanFailure> {
-    let (mut from, mut to) = tokio::io::split(clamd);
-    let mut reading = std::pin::pin!(answer(&mut from));
-    let answered = tokio::select! {
-        biased;
-        answered = &mut reading => answered,
-        sent = send(&mut to, file) => match sent {
-            // An error of writing mostly means that clamd has said its last word: that word is still to be read.
-            Ok(()) | Err(ScanFailure::Unreachable(_)) => reading.await,
-            Err(failure) => return Err(failure),
-        },
-    };
-    Ok(match answered {
-        Ok(Some(answer)) => verdict(&answer),
-        Ok(None) | Err(_) => Scanned::NotScanned(Unscanned::Cut),
-    })
+/// A file on its way to clamd.
+pub(super) struct Underway {
+    clamd: Connection,
+    /// The next byte, as its place in the body.
+    pub(super) at: u64,
 }
 
-/// `zINSTREAM`, then pieces with their lengths in front, then a piece of none.
-async fn send(to: &mut (impl AsyncWrite + Unpin), file: &FileToScan<'_>) -> Result<(), ScanFailure> {
-    let lost = |error: io::Error| ScanFailure::Unreachable(error.to_string());
-    to.write_all(b"zINSTREAM\0").await.map_err(lost)?;
-    let mut at = file.range.start;
+impl Underway {
+    /// Connects and begins with the file that starts at this place.
+    pub(super) async fn begin(address: &ClamdAddress, start: u64) -> io::Result<Self> {
+        let clamd = Connection::open(address).await?;
+        clamd.write_all(b"zINSTREAM\0").await?;
+        Ok(Self { clamd, at: start })
+    }
+
+    /// Sends a piece of a file that is there already, up to `end` at most.
+    pub(super) async fn send_piece(&mut self, file: &File, end: u64) -> io::Result<()> {
+        send_piece(&self.clamd, &mut self.at, file, end).await
+    }
+
+    /// Sends what is left of the file and reads the answer, whichever ends first.
+    pub(super) async fn finish(self, file: &FileToScan<'_>) -> Result<Scanned, ScanFailure> {
+        let Self { clamd, at } = self;
+        let mut reading = std::pin::pin!(answer(&clamd));
+        let answered = tokio::select! {
+            biased;
+            answered = &mut reading => answered,
+            sent = send(&clamd, at, file) => match sent {
+                // An error of writing mostly means that clamd has said its last word: that word is still to be read.
+                Ok(()) | Err(ScanFailure::Unreachable(_)) => reading.await,
+                Err(failure) => return Err(failure),
+            },
+        };
+        Ok(match answered {
+            Ok(Some(answer)) => verdict(&answer),
+            Ok(None) | Err(_) => Scanned::NotScanned(Unscanned::Cut),
+        })
+    }
+}
+
+/// Pieces with their lengths in front, then a piece of none.
+async fn send(to: &Connection, mut at: u64, file: &FileToScan<'_>) -> Result<(), ScanFailure> {
+    if let Some((spooled, length)) = file.body.file() {
+        let end = length.min(file.range.end);
+        while at < end {
+            send_piece(to, &mut at, spooled, end).await.map_err(failure)?;
+        }
+    }
     while at < file.range.end {
         let piece = file.body.read(at..file.range.end).await.map_err(ScanFailure::Unreadable)?;
-        let Some(length) = u32::try_from(piece.len()).ok().filter(|&length| length > 0) else {
-            return Err(ScanFailure::Unreadable(io::ErrorKind::UnexpectedEof.into()));
-        };
-        at += u64::from(length);
-        let length = length.to_be_bytes();
-        to.write_all_buf(&mut Buf::chain(length.as_slice(), piece)).await.map_err(lost)?;
+        at += piece.len() as u64;
+        let length = u32::try_from(piece.len()).unwrap_or_default().to_be_bytes();
+        to.write_all(&[&length, &piece[..]].concat()).await.map_err(failure)?;
     }
-    to.write_all(&0_u32.to_be_bytes()).await.map_err(lost)?;
-    to.flush().await.map_err(lost)
+    to.write_all(&0_u32.to_be_bytes()).await.map_err(failure)
+}
+
+async fn send_piece(to: &Connection, at: &mut u64, file: &File, end: u64) -> io::Result<()> {
+    let mut length = end.saturating_sub(*at).min(CHUNK);
+    to.write_all(&u32::try_from(length).unwrap_or_default().to_be_bytes()).await?;
+    while length > 0 {
+        let sent = to.send_file(file, *at, length).await?;
+        *at += sent;
+        length -= sent;
+    }
+    Ok(())
+}
+
+/// Tells a file that cannot be read from a clamd that cannot be written to.
+fn failure(error: io::Error) -> ScanFailure {
+    match error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(Errno::EIO as i32) {
+        true => ScanFailure::Unreadable(error),
+        false => ScanFailure::Unreachable(error.to_string()),
+    }
 }
 
 /// Everything up to the NUL that ends an answer, and with it when more comes along; `None` when the connection ends without one.
-pub(super) async fn answer(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
+pub(super) async fn answer(from: &Connection) -> io::Result<Option<Vec<u8>>> {
     let mut answer = Vec::new();
     let mut piece = [0; 512];
     while answer.len() < MAX_ANSWER {
@@ -117,7 +210,7 @@ fn verdict(answer: &[u8]) -> Scanned {
 
 /// Sends a command on a connection of its own and reads the answer.
 pub(super) async fn command(address: &ClamdAddress, command: &[u8]) -> io::Result<Option<Vec<u8>>> {
-    let mut clamd = connect(address).await?;
+    let clamd = Connection::open(address).await?;
     clamd.write_all(command).await?;
-    answer(&mut clamd).await
+    answer(&clamd).await
 }

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
+mod ahead;
 mod servers;
 
 use crate::spool::{Spool, SpooledBody};
@@ -126,12 +127,13 @@ async fn body(bytes: &[u8]) -> SpooledBody {
     });
     let mut body = spool.body();
     body.append(bytes).await.unwrap();
+    body.settle().await.unwrap();
     body
 }
 
 async fn scan(clamd: &Clamd, bytes: &[u8]) -> Result<Scanned, ScanFailure> {
     let body = body(bytes).await;
-    clamd.scan(FileToScan { body: &body, range: 0..body.len(), sha256: [0; 32] }).await
+    clamd.scan(FileToScan::new(&body, 0..body.len(), [0; 32])).await
 }
 
 #[tokio::test]
@@ -149,7 +151,7 @@ async fn a_real_clamd_tells_clean_infected_and_too_large_apart_on_both_sockets()
             assert_eq!(large, Scanned::NotScanned(Unscanned::OverLimit), "{length}");
         }
         let body = body(&[b"clean".to_vec(), eicar()].concat()).await;
-        let front = FileToScan { body: &body, range: 0..5, sha256: [0; 32] };
+        let front = FileToScan::new(&body, 0..5, [0; 32]);
         assert_eq!(clamd.scan(front).await.unwrap(), Scanned::Clean);
     }
 }
@@ -182,7 +184,7 @@ impl WholeBody for Halting {
 /// Scans, and sends clamd a signal when half of the file is there.
 async fn interrupted(daemon: &Daemon, clamd: &Clamd, signal: Signal) -> Result<Scanned, ScanFailure> {
     let body = Halting { bytes: vec![b'x'; 500_000], halted: Default::default(), go_on: Default::default() };
-    let file = FileToScan { body: &body, range: 0..body.len(), sha256: [0; 32] };
+    let file = FileToScan::new(&body, 0..body.len(), [0; 32]);
     let interruption = async {
         body.halted.notified().await;
         daemon.signal(signal);

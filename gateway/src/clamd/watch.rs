@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -34,7 +33,7 @@ pub(super) struct Watch {
 }
 
 struct Session {
-    clamd: Box<dyn Connection>,
+    clamd: Connection,
     number: u64,
     /// Commands sent; clamd puts the number in front of its answer.
     commands: u64,
@@ -122,7 +121,7 @@ async fn ask(
     if !versions || !names_database(&answer) {
         return Ok(None);
     }
-    let mut clamd = exchange::connect(&state.address).await?;
+    let clamd = Connection::open(&state.address).await?;
     clamd.write_all(b"zIDSESSION\0").await?;
     let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
     // A server without sessions is well all the same.
@@ -134,7 +133,7 @@ impl Session {
     async fn version(mut self) -> io::Result<(Self, String)> {
         self.commands += 1;
         self.clamd.write_all(b"zVERSION\0").await?;
-        let answer = exchange::answer(&mut self.clamd).await?;
+        let answer = exchange::answer(&self.clamd).await?;
         let number = format!("{}: ", self.commands);
         match answer.as_deref().and_then(|answer| answer.strip_prefix(number.as_bytes())) {
             Some(version) if names_database(version) => {

@@ -233,7 +233,7 @@ async fn scan_summed(clamd: &Clamd, bytes: &[u8]) -> Scanned {
     let body = body(bytes).await;
     let mut sha256 = [0; 32];
     sha256[..bytes.len()].copy_from_slice(bytes);
-    clamd.scan(FileToScan { body: &body, range: 0..body.len(), sha256 }).await.unwrap()
+    clamd.scan(FileToScan::new(&body, 0..body.len(), sha256)).await.unwrap()
 }
 
 #[tokio::test]
@@ -305,4 +305,19 @@ async fn a_verdict_counts_only_while_its_server_can_be_asked() {
     fake.has_version("ClamAV 1.4.3");
     fake.becomes(Manner::Cut);
     assert_eq!(scan_summed(&clamd, b"x").await, Scanned::NotScanned(Unscanned::Cut));
+}
+
+#[tokio::test]
+async fn a_file_sent_ahead_is_sent_once_and_its_verdict_is_kept() {
+    let fake = Fake::start(Manner::Clean).await;
+    let clamd = keeping(&fake).await;
+    let body = body(&[b'x'; 400_000]).await;
+    let (_, length) = body.file().unwrap();
+    let ahead = clamd.ahead(&body, 0).unwrap();
+    ahead.grown(length);
+    let file = FileToScan { ahead: Some(ahead), ..FileToScan::new(&body, 0..body.len(), [9; 32]) };
+    assert_eq!(clamd.scan(file.clone()).await.unwrap(), Scanned::Clean);
+    assert_eq!(fake.scans(), 2, "with the one before this");
+    assert_eq!(clamd.scan(file).await.unwrap(), Scanned::Clean);
+    assert_eq!(fake.scans(), 2);
 }
