@@ -99,8 +99,10 @@ impl LogFile {
                 self.shared.lost.fetch_add(1, Ordering::Relaxed);
                 return false;
             }
+            let before = buffer.len();
             write(&mut buffer);
-            buffer.len() >= FULL
+            // Once for each buffer: waking the writer is a system call, and it may take a while to come.
+            before < FULL && buffer.len() >= FULL
         };
         if full {
             self.wake_now();
