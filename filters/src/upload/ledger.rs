@@ -25,6 +25,8 @@ struct Accounts {
 struct Account {
     used: u64,
     reserved: HashMap<u64, u64>,
+    /// The sum of them, which is asked for with every upload.
+    held: u128,
 }
 
 impl Ledger {
@@ -40,8 +42,7 @@ impl Ledger {
 
 impl Account {
     fn usage(&self) -> Usage {
-        let reserved = self.reserved.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
-        Usage { used: self.used, reserved }
+        Usage { used: self.used, reserved: u64::try_from(self.held).unwrap_or(u64::MAX) }
     }
 }
 
@@ -63,6 +64,7 @@ impl Quotas for Ledger {
             Grant::Exceeded(usage)
         } else {
             account.reserved.insert(number, space.bytes);
+            account.held += u128::from(space.bytes);
             Grant::Reserved(number)
         };
         Box::pin(ready(Ok(grant)))
@@ -71,7 +73,7 @@ impl Quotas for Ledger {
     fn settle(&self, space: &Space, number: u64, kept: bool) -> BoxFuture<'static, Result<(), StateAway>> {
         let mut accounts = self.lock();
         let account = accounts.of(&space.tenant);
-        account.reserved.remove(&number);
+        account.held -= account.reserved.remove(&number).map_or(0, u128::from);
         if kept {
             account.used = account.used.saturating_add(space.bytes);
         }
