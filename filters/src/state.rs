@@ -322,7 +322,7 @@ pub const SPACE_KEPT: Duration = Duration::from_secs(30);
 /// The storage of tenants.
 pub trait Quotas: Send + Sync {
     /// Reserves space, unless used and reserved bytes would then be more than `limit`; in one step that no other
-    /// upload comes between.
+    /// upload comes between. Nothing stays reserved when the future is dropped, or gives an error.
     fn reserve(&self, space: &Space, limit: Option<u64>) -> BoxFuture<'static, Result<Grant, StateAway>>;
 
     /// Ends a reservation: the space is used, when it is `kept`, else free. The work is begun by the call: dropping the

@@ -26,16 +26,12 @@ impl Fingerprints for Redis {
         request_id: &str,
         lifetime: Duration,
     ) -> BoxFuture<'static, Result<(), StateAway>> {
-        let (redis, keys, request_id) = (self.clone(), keys(files), request_id.to_owned());
-        // On the control runtime, so that it is done though nobody waits.
-        let told = self.inner.control.spawn(async move {
-            let mut script = DEDUPE.prepare_invoke();
-            for key in keys {
-                script.key(key);
-            }
-            redis.ask(script.arg("remember").arg(request_id).arg(millis(lifetime))).await
-        });
-        Box::pin(async move { told.await.map_err(|_| StateAway)? })
+        let mut script = DEDUPE.prepare_invoke();
+        for key in keys(files) {
+            script.key(key);
+        }
+        script.arg("remember").arg(request_id).arg(millis(lifetime));
+        self.insist(script)
     }
 }
 

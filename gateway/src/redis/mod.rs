@@ -18,11 +18,12 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use config::Secret;
 use filters::state::{SPACE_KEPT, StateAway};
+use futures_util::future::BoxFuture;
 use quota::Reservations;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
@@ -30,7 +31,7 @@ use redis::{
     AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, RedisError, Script, ScriptInvocation,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 /// Failures in a row after which the store is away.
 const FAILURES: u32 = 3;
@@ -42,6 +43,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const RENEWAL: u64 = SPACE_KEPT.as_secs() / (3 * LOOK.as_secs());
 /// For a connection, from the name's resolution to the first answer.
 const CONNECT: Duration = Duration::from_secs(2);
+/// How long the store is told again what it did not acknowledge.
+const INSIST: Duration = SPACE_KEPT;
 
 static RATE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("rate.lua")));
 static LOCKOUT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lockout.lua")));
@@ -134,6 +137,28 @@ impl Redis {
         let mut connection = link.connection.clone();
         let answer = tokio::time::timeout(self.inner.timeout, script.invoke_async(&mut connection)).await;
         self.inner.judge(&link, answer.ok())
+    }
+
+    /// Tells the store something, on the control runtime, so that it is done though nobody waits; and again when it does
+    /// not answer, so that it must not matter how often it is told. The future is the first answer.
+    fn insist(&self, script: ScriptInvocation<'static>) -> BoxFuture<'static, Result<(), StateAway>> {
+        let redis = self.clone();
+        let (heard, told) = oneshot::channel();
+        self.inner.control.spawn(async move {
+            let begun = Instant::now();
+            let mut answer: Result<u8, StateAway> = redis.ask(&script).await;
+            let _ = heard.send(answer.map(drop));
+            while answer.is_err() && begun.elapsed() < INSIST {
+                tokio::time::sleep(RETRY).await;
+                answer = redis.ask(&script).await;
+            }
+        });
+        Box::pin(async move { told.await.map_err(|_| StateAway)? })
+    }
+
+    /// Whether a question would be answered [`StateAway`] unasked.
+    fn is_away(&self) -> bool {
+        self.inner.link.load().is_none()
     }
 }
 

@@ -1,7 +1,9 @@
 -- Counts what tenants store. Times are in milliseconds of this server's clock, sizes in bytes.
 -- Keys, for a tenant with the id ID:
 --   menshen:quota:used:ID      string  what apps have taken of it; lives for ever
---   menshen:quota:reserved:ID  sorted  NUMBER:BYTES for each upload under way, by when it is forgotten
+--   menshen:quota:reserved:ID  sorted  NUMBER:BYTES for each upload under way, by when it is forgotten; and `sum`, all
+--                                      their bytes, by what that is below nothing
+--   menshen:quota:told:NUMBER  string  that an upload is counted in what is used; lives as long as it may be told again
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local act = ARGV[1]
@@ -14,13 +16,41 @@ local function used()
   return tonumber(redis.call('GET', KEYS[1]) or '') or 0
 end
 
-local function reserved()
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', text(now))
-  local sum = 0
-  for _, member in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-    sum = sum + tonumber(string.match(member, ':(%d+)$'))
+local function sum(key)
+  return -tonumber(redis.call('ZSCORE', key, 'sum') or 0)
+end
+
+-- The sum is kept, because it is asked for with every upload, however many are under way.
+local function add(key, bytes)
+  if redis.call('ZCARD', key) <= 1 and bytes < 0 then
+    redis.call('DEL', key)
+  else
+    redis.call('ZADD', key, text(-math.max(sum(key) + bytes, 0)), 'sum')
   end
-  return sum
+end
+
+local function reserved()
+  local most = 1000
+  repeat
+    local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '(0', text(now), 'LIMIT', 0, most)
+    local bytes = 0
+    for _, member in ipairs(gone) do
+      bytes = bytes + tonumber(string.match(member, ':(%d+)$'))
+    end
+    if #gone > 0 then
+      redis.call('ZREM', KEYS[2], unpack(gone))
+      add(KEYS[2], -bytes)
+    end
+  until #gone < most
+  return sum(KEYS[2])
+end
+
+-- Reserves so many bytes, or says that they still are.
+local function hold(key, member, bytes, lifetime)
+  if redis.call('ZADD', key, text(now + lifetime), member) == 1 then
+    add(key, bytes)
+  end
+  redis.call('PEXPIRE', key, lifetime)
 end
 
 -- reserve: KEYS used, reserved; ARGV NUMBER:BYTES, BYTES, limit or nothing, lifetime.
@@ -30,25 +60,26 @@ if act == 'reserve' then
   if limit and taken + held + tonumber(ARGV[3]) > limit then
     return {0, taken, held}
   end
-  redis.call('ZADD', KEYS[2], text(now + ARGV[5]), ARGV[2])
-  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+  hold(KEYS[2], ARGV[2], tonumber(ARGV[3]), ARGV[5])
   return {1, taken, held}
 end
 
--- renew: KEYS reserved of each upload; ARGV lifetime, NUMBER:BYTES of each upload.
+-- renew: KEYS reserved of each upload; ARGV lifetime, then NUMBER:BYTES and BYTES of each upload. One that is forgotten,
+-- because this server's clock was put forward or its data was lost, is there again.
 if act == 'renew' then
   for i, key in ipairs(KEYS) do
-    redis.call('ZADD', key, 'XX', text(now + ARGV[2]), ARGV[i + 2])
-    redis.call('PEXPIRE', key, ARGV[2])
+    hold(key, ARGV[2 * i + 1], tonumber(ARGV[2 * i + 2]), ARGV[2])
   end
   return 1
 end
 
--- settle: KEYS used, reserved; ARGV NUMBER:BYTES, BYTES, 1 when the space was taken, 1 when this was said before
--- and nobody knows whether it was heard: then it counts only if the reservation is still there.
+-- settle: KEYS used, reserved, told; ARGV NUMBER:BYTES, BYTES, 1 when the space was taken, for how long this may be told
+-- again. The space is counted once, however often it is.
 if act == 'settle' then
-  local there = redis.call('ZREM', KEYS[2], ARGV[2]) == 1
-  if ARGV[4] == '1' and (there or ARGV[5] ~= '1') then
+  if redis.call('ZREM', KEYS[2], ARGV[2]) == 1 then
+    add(KEYS[2], -tonumber(ARGV[3]))
+  end
+  if ARGV[4] == '1' and redis.call('SET', KEYS[3], 1, 'NX', 'PX', ARGV[5]) then
     redis.call('INCRBY', KEYS[1], ARGV[3])
   end
   return 1

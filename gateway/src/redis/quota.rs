@@ -1,15 +1,18 @@
-//! The storage of tenants in Redis: `menshen:quota:used:ID` and `menshen:quota:reserved:ID`.
+//! The storage of tenants in Redis: `menshen:quota:used:ID`, `menshen:quota:reserved:ID` and, for a while,
+//! `menshen:quota:told:NUMBER`.
+//!
+//! A reservation is somebody's from the moment it is asked for: whoever asked and went away, or was not answered in
+//! time, leaves nothing behind.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use filters::state::{Grant, Quotas, SPACE_KEPT, Space, StateAway, Usage};
 use futures_util::future::BoxFuture;
 use redis::ScriptInvocation;
 use tokio::sync::oneshot;
 
-use super::{QUOTA, RETRY, Redis, fresh_number, millis};
+use super::{INSIST, QUOTA, Redis, fresh_number, millis};
 
 /// Reservations that one question renews.
 const BATCH: usize = 500;
@@ -19,17 +22,16 @@ const BATCH: usize = 500;
 pub(super) struct Reservations(Mutex<HashMap<u64, Space>>);
 
 impl Reservations {
-    fn add(&self, number: u64, space: Space) {
+    pub(super) fn add(&self, number: u64, space: Space) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(number, space);
     }
 
-    fn remove(&self, number: u64) {
+    pub(super) fn remove(&self, number: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
     }
 
-    #[cfg(test)]
-    pub(super) fn is_any(&self) -> bool {
-        !self.all().is_empty()
+    fn holds(&self, number: u64) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&number)
     }
 
     fn all(&self) -> Vec<(u64, Space)> {
@@ -45,9 +47,51 @@ impl Redis {
             let mut script = QUOTA.prepare_invoke();
             script.arg("renew").arg(millis(SPACE_KEPT));
             for (number, space) in batch {
-                script.key(reserved_key(&space.tenant)).arg(member(*number, space));
+                script.key(reserved_key(&space.tenant)).arg(member(*number, space)).arg(space.bytes);
             }
             let _: Result<u8, StateAway> = self.ask(&script).await;
+            // One that was settled meanwhile may just have been put back.
+            for (number, space) in batch.iter().filter(|(number, _)| !self.inner.reservations.holds(*number))
+            {
+                drop(self.settle(space, *number, false));
+            }
+        }
+    }
+}
+
+/// Space that the store has reserved, or may have. Dropped, it is given back.
+struct Held {
+    redis: Redis,
+    space: Space,
+    number: Option<u64>,
+}
+
+impl Held {
+    /// Asks for it; what is used and reserved when there is not so much left.
+    async fn ask(mut self, number: u64, limit: Option<u64>) -> Result<Result<Self, Usage>, StateAway> {
+        let mut script = about(&self.space.tenant);
+        script.arg("reserve").arg(member(number, &self.space)).arg(self.space.bytes);
+        script.arg(limit.map(|limit| limit.to_string()).unwrap_or_default()).arg(millis(SPACE_KEPT));
+        let (granted, used, reserved): (u8, u64, u64) = self.redis.ask(&script).await?;
+        if granted == 1 {
+            return Ok(Ok(self));
+        }
+        self.number = None;
+        Ok(Err(Usage { used, reserved }))
+    }
+
+    /// It is the caller's to settle from here on, and is renewed until then.
+    fn take(mut self, number: u64) -> u64 {
+        self.number = None;
+        self.redis.inner.reservations.add(number, self.space.clone());
+        number
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(number) = self.number.take() {
+            drop(self.redis.settle(&self.space, number, false));
         }
     }
 }
@@ -56,38 +100,30 @@ impl Quotas for Redis {
     fn reserve(&self, space: &Space, limit: Option<u64>) -> BoxFuture<'static, Result<Grant, StateAway>> {
         let (redis, space) = (self.clone(), space.clone());
         Box::pin(async move {
-            let number = fresh_number();
-            let mut script = about(&space.tenant);
-            script.arg("reserve").arg(member(number, &space)).arg(space.bytes);
-            script.arg(limit.map(|limit| limit.to_string()).unwrap_or_default()).arg(millis(SPACE_KEPT));
-            let (granted, used, reserved): (u8, u64, u64) = redis.ask(&script).await?;
-            if granted != 1 {
-                return Ok(Grant::Exceeded(Usage { used, reserved }));
+            if redis.is_away() {
+                return Err(StateAway);
             }
-            redis.inner.reservations.add(number, space);
-            Ok(Grant::Reserved(number))
+            let number = fresh_number();
+            let (answer, answered) = oneshot::channel();
+            let control = redis.inner.control.clone();
+            let held = Held { redis, space, number: Some(number) };
+            // On the control runtime, so that somebody hears the answer though whoever asked has gone.
+            control.spawn(async move { drop(answer.send(held.ask(number, limit).await)) });
+            Ok(match answered.await.map_err(|_| StateAway)?? {
+                Ok(held) => Grant::Reserved(held.take(number)),
+                Err(usage) => Grant::Exceeded(usage),
+            })
         })
     }
 
-    /// A store that does not answer is told again in the background, that the space was taken, for as long as the
-    /// reservation stands there.
     fn settle(&self, space: &Space, number: u64, kept: bool) -> BoxFuture<'static, Result<(), StateAway>> {
-        let (redis, space) = (self.clone(), space.clone());
-        let (heard, told) = oneshot::channel();
-        // On the control runtime, so that it is done though nobody waits.
-        self.inner.control.spawn(async move {
-            let begun = Instant::now();
-            let mut answer = redis.tell(&space, number, kept, false).await;
-            let mut again = answer.is_err() && kept;
-            let _ = heard.send(answer);
-            while again && begun.elapsed() < SPACE_KEPT {
-                tokio::time::sleep(RETRY).await;
-                answer = redis.tell(&space, number, kept, true).await;
-                again = answer.is_err();
-            }
-            redis.inner.reservations.remove(number);
-        });
-        Box::pin(async move { told.await.map_err(|_| StateAway)? })
+        self.inner.reservations.remove(number);
+        let mut script = about(&space.tenant);
+        script.key(format!("menshen:quota:told:{number}"));
+        script.arg("settle").arg(member(number, space)).arg(space.bytes).arg(u8::from(kept));
+        // What was told last may be on its way for a while.
+        script.arg(millis(INSIST * 2));
+        self.insist(script)
     }
 
     fn free(&self, space: &Space) -> BoxFuture<'static, Result<(), StateAway>> {
@@ -113,14 +149,6 @@ impl Quotas for Redis {
             let (before, reserved) = redis.ask(script.arg("set").arg(used)).await?;
             Ok(Usage { used: before, reserved })
         })
-    }
-}
-
-impl Redis {
-    async fn tell(&self, space: &Space, number: u64, kept: bool, again: bool) -> Result<(), StateAway> {
-        let mut script = about(&space.tenant);
-        script.arg("settle").arg(member(number, space)).arg(space.bytes);
-        self.ask(script.arg(u8::from(kept)).arg(u8::from(again))).await
     }
 }
 
