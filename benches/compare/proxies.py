@@ -141,7 +141,9 @@ def proxy(name, scenario, upstream, folder, workers, binary, under=(), log_buffe
         command = ["haproxy", "-db", "-f", file]
         label = f"{label}.access"  # HAProxy writes no files: its log is its standard output, which is one here
     else:
-        file = folder / f"{label}.yaml"
+        # In a folder of its own: it is watched, and every log line of anybody would wake the watcher.
+        file = folder / label / "policy.yaml"
+        file.parent.mkdir()
         file.write_text(menshen_policy(scenario, port, upstream, log, workers, folder))
         command = [Path(binary).resolve(), "run", "-c", file]
         environment = {"BENCH_JWT_KEY": JWT_KEY}
