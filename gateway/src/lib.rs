@@ -9,6 +9,7 @@ pub mod chunks;
 pub mod clamd;
 pub mod command;
 pub mod connection;
+pub mod crew;
 pub mod demo;
 pub mod error_log;
 pub mod explain;

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use filters::scrub::Scrubber;
 
 use crate::admin;
+use crate::crew::Crew;
 use crate::error_log::ErrorLog;
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
@@ -115,10 +116,14 @@ fn start(
     let pid_file = server.pid_file.as_deref().map(written_pid).transpose()?;
     metrics.policy_loaded(SystemTime::now());
     let shared = Arc::new(Shared::new(snapshot, servers, metrics, stores, listeners, paths));
+    let (crew, passed) = Crew::of(workers);
     let workers = sockets
         .into_iter()
+        .zip(passed)
         .enumerate()
-        .map(|(number, sockets)| worker::start(number, sockets, Arc::clone(&shared)))
+        .map(|(number, (sockets, passed))| {
+            worker::start(number, sockets, Arc::clone(&crew), passed, Arc::clone(&shared))
+        })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("a worker cannot be started: {error}"))?;
     Ok(Started { shared, workers, admin, _pid_file: pid_file })
