@@ -9,7 +9,7 @@ impl Reporter {
         self.note(|| {
             Event::of("reload", "accepted", Actor::default())
                 .text("by", by)
-                .text("generation", &generation.to_string())
+                .number("generation", generation)
                 .text("before", before)
                 .text("after", after)
         });
@@ -31,9 +31,7 @@ impl Reporter {
     pub fn usage_set(&self, tenant: &str, before: u64, after: u64) {
         self.note(|| {
             let actor = Actor { tenant: Some(tenant), ..Actor::default() };
-            Event::of("admin", "usage_set", actor)
-                .text("before", &before.to_string())
-                .text("after", &after.to_string())
+            Event::of("admin", "usage_set", actor).number("before", before).number("after", after)
         });
     }
 

@@ -221,6 +221,12 @@ impl<'a> Event<'a> {
         self
     }
 
+    /// With a number of the gateway's own, which says nothing of anybody and stays as it is.
+    pub fn number(mut self, name: &'static str, value: u64) -> Self {
+        self.details.push((name, Value::from(value)));
+        self
+    }
+
     /// With a list: its first 64 entries.
     pub fn list(mut self, name: &'static str, entries: &[impl Serialize]) -> Self {
         let entries = entries.iter().take(MOST);
@@ -262,10 +268,13 @@ impl<'a> Event<'a> {
     }
 }
 
-/// A JSON value with every text in it scrubbed; a SHA-256 stays readable, because it is how a file is found again.
+/// A JSON value with every text in it scrubbed; a SHA-256 and the request that a duplicate is of stay readable, because
+/// they are how a file is found again.
 fn push_value(name: &str, value: &Value, scrubber: &Scrubber, line: &mut Vec<u8>) {
     match value {
-        Value::String(text) if name == "sha256" => push_string(cut(&scrubber.name(text)), line),
+        Value::String(text) if matches!(name, "sha256" | "duplicate_of") => {
+            push_string(cut(&scrubber.name(text)), line)
+        }
         Value::String(text) => push_string(cut(&scrubber.scrub(text)), line),
         Value::Array(entries) => {
             line.push(b'[');

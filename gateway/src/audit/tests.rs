@@ -199,3 +199,18 @@ fn says_who_what_and_whence_and_hides_the_rest() {
     assert_eq!(names[..4], ["seq", "time", "event", "outcome"]);
     assert_eq!(names[names.len() - 2..], ["prev", "hash"]);
 }
+
+#[test]
+fn what_the_gateway_itself_counted_and_named_stays_readable() {
+    let first = "0f9d3c1b7a5e4d2c8b6a9f8e7d6c5b4a";
+    let problem = FieldProblem { duplicate_of: Some(first.into()), ..FieldProblem::default() };
+    let event = Event::of("admin", "usage_set", Actor::default())
+        .number("after", 13_800_138_000)
+        .text("by", "13800138000")
+        .list("errors", &[problem]);
+    let line = String::from_utf8(event.members(&Scrubber::default(), SystemTime::now())).unwrap();
+    let line: Value = serde_json::from_str(&format!("{{{line}}}")).unwrap();
+    assert_eq!(line["after"], 13_800_138_000_u64);
+    assert_eq!(line["by"], "[scrubbed:phone]");
+    assert_eq!(line["errors"][0]["duplicate_of"], first);
+}
