@@ -164,6 +164,11 @@ async fn control(started: Started) -> ExitCode {
                     log.reopen();
                 }
             }
+            Wish::Upgrade => {
+                log::error!(
+                    "USR2 is ignored: the sockets cannot be handed to a new binary yet; restart instead"
+                );
+            }
             Wish::Stop => break ExitCode::SUCCESS,
             Wish::Quit => {
                 drain(&shared, &mut signals).await;

@@ -19,6 +19,8 @@ pub enum Wish {
     Stop,
     /// USR1: open the log files again.
     Reopen,
+    /// USR2: hand the sockets to a new binary.
+    Upgrade,
 }
 
 impl Wish {
@@ -29,6 +31,7 @@ impl Wish {
             Wish::Quit => Signal::SIGQUIT,
             Wish::Stop => Signal::SIGTERM,
             Wish::Reopen => Signal::SIGUSR1,
+            Wish::Upgrade => Signal::SIGUSR2,
         }
     }
 
@@ -43,7 +46,7 @@ impl Wish {
 
 /// Signals as they come in.
 pub struct Signals {
-    streams: [(tokio::signal::unix::Signal, Wish); 5],
+    streams: [(tokio::signal::unix::Signal, Wish); 6],
 }
 
 impl Signals {
@@ -56,6 +59,7 @@ impl Signals {
                 (signal(SignalKind::terminate())?, Wish::Stop),
                 (signal(SignalKind::interrupt())?, Wish::Stop),
                 (signal(SignalKind::user_defined1())?, Wish::Reopen),
+                (signal(SignalKind::user_defined2())?, Wish::Upgrade),
             ],
         })
     }
