@@ -66,11 +66,13 @@ impl Snapshot {
         let before = running.map(Shared::snapshot);
         let mut problems = problems_outside(&loaded);
         let config = &loaded.config;
-        let pipeline = match stores.scanner(config, metrics) {
+        let built = match stores.scanner(config, metrics) {
             Ok(scanner) => {
-                match stores.of(config, scanner, metrics).and_then(|stores| Pipeline::build(config, &stores))
-                {
-                    Ok(pipeline) => Some(pipeline),
+                let built = stores.of(config, scanner, metrics).and_then(|(given, connected)| {
+                    Pipeline::build(config, &given).map(|pipeline| (pipeline, connected))
+                });
+                match built {
+                    Ok(built) => Some(built),
                     Err((key, what)) => {
                         problems.push(loaded.problem(&key, &what, "a value that can be used"));
                         None
@@ -82,7 +84,7 @@ impl Snapshot {
                 None
             }
         };
-        let Some(pipeline) = pipeline.filter(|_| problems.is_empty()) else { return Err(problems) };
+        let Some((pipeline, connected)) = built.filter(|_| problems.is_empty()) else { return Err(problems) };
         let scrubber = Arc::new(Scrubber::build(&config.log.scrub));
         let reporter =
             Reporter::build(config, &scrubber, metrics, before.as_ref().map(|before| &before.reporter))
@@ -104,6 +106,7 @@ impl Snapshot {
         let seconds =
             |end: &SystemTime| end.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_secs() as i64);
         metrics.certificates(expiry.iter().map(|(name, end)| (name.as_str(), seconds(end))));
+        stores.keep(connected);
         Ok(Self {
             targets: targets.collect(),
             routes: pipeline

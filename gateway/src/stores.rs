@@ -42,7 +42,9 @@ pub struct SharedStores {
     scanners: scanners::Kept,
 }
 
-struct Connected {
+/// A Redis, and by which settings it was connected to.
+#[derive(Clone)]
+pub struct Connected {
     url: Secret,
     timeout: Duration,
     redis: Redis,
@@ -76,14 +78,16 @@ impl SharedStores {
         self.scanners.servers()
     }
 
-    /// What the rules of one policy are given. An error names the key it is about.
+    /// What the rules of one policy are given, and the Redis in it: the one in use when that is the same. It is to be
+    /// [kept](Self::keep) when the policy is taken. An error names the key it is about.
     pub fn of(
         &self,
         config: &Config,
         scanner: Arc<dyn Scanner>,
         metrics: &Arc<Metrics>,
-    ) -> Result<Stores, (String, String)> {
-        let redis = self.redis(config)?;
+    ) -> Result<(Stores, Option<Connected>), (String, String)> {
+        let connected = self.redis(config)?;
+        let redis = connected.as_ref().map(|connected| connected.redis.clone());
         let told = Arc::clone(metrics);
         let told: Arc<dyn Fn(&'static str) + Send + Sync> =
             Arc::new(move |operation| told.state_error(operation));
@@ -104,7 +108,7 @@ impl SharedStores {
             let store: Arc<dyn Fingerprints> = Arc::new(redis);
             state::Shared { store, away: away() }
         });
-        Ok(Stores {
+        let stores = Stores {
             rates: Arc::clone(&self.rates),
             shared_rates: rates,
             lockouts: Arc::clone(&self.lockouts),
@@ -115,7 +119,13 @@ impl SharedStores {
             scanner,
             scan_policy: ScanPolicy::from(&config.scanner),
             key_wait: |wanted| Box::pin(patience(wanted)),
-        })
+        };
+        Ok((stores, connected))
+    }
+
+    /// Takes the Redis of a policy into use: the operator's listener asks it from here on.
+    pub fn keep(&self, connected: Option<Connected>) {
+        *self.redis.lock().unwrap_or_else(PoisonError::into_inner) = connected;
     }
 
     /// What the rules of a policy are given when nothing may be connected to: this process's own counters, and a scanner
@@ -128,21 +138,17 @@ impl SharedStores {
     }
 
     /// The connection of the policy before, when it is to the same place.
-    fn redis(&self, config: &Config) -> Result<Option<Redis>, (String, String)> {
-        let mut current = self.redis.lock().unwrap_or_else(PoisonError::into_inner);
-        let StateBackend::Redis(url) = &config.state.backend else {
-            *current = None;
-            return Ok(None);
-        };
+    fn redis(&self, config: &Config) -> Result<Option<Connected>, (String, String)> {
+        let StateBackend::Redis(url) = &config.state.backend else { return Ok(None) };
+        let current = self.redis.lock().unwrap_or_else(PoisonError::into_inner);
         let timeout = config.state.timeout;
         let same = |one: &&Connected| one.url.expose() == url.expose() && one.timeout == timeout;
         if let Some(connected) = current.as_ref().filter(same) {
-            return Ok(Some(connected.redis.clone()));
+            return Ok(Some(connected.clone()));
         }
         let redis = Redis::open(url, timeout, &self.control)
             .map_err(|bad| ("state.url".to_owned(), bad.to_string()))?;
-        *current = Some(Connected { url: url.clone(), timeout, redis: redis.clone() });
-        Ok(Some(redis))
+        Ok(Some(Connected { url: url.clone(), timeout, redis }))
     }
 
     /// Begins what goes on in the background. To be called on the control runtime; again after each reload.
@@ -193,13 +199,20 @@ impl SharedStores {
         self.quota_store().usage(tenant)
     }
 
-    /// Sets what a tenant has stored; gives what was known before.
+    /// Sets what a tenant has stored; gives what was known before. Where books are shared, those that this process goes
+    /// by while they are away are set too.
     pub fn set_usage(
         &self,
         tenant: &str,
         used: u64,
     ) -> impl Future<Output = Result<Usage, StateAway>> + use<> {
-        self.quota_store().set(tenant, used)
+        let (store, own) = (self.quota_store(), Arc::clone(&self.ledger));
+        let tenant = tenant.to_owned();
+        async move {
+            let before = store.set(&tenant, used).await?;
+            own.set(&tenant, used).await?;
+            Ok(before)
+        }
     }
 
     fn quota_store(&self) -> Arc<dyn Quotas> {
