@@ -1,5 +1,7 @@
 //! The operator's own listener: health, metrics, the policy in force, and a few acts.
 
+mod origin;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,11 +97,14 @@ impl Answer {
 }
 
 async fn request(session: &mut ServerSession, shared: &Arc<Shared>, acts: &Acts) -> pingora_core::Result<()> {
-    let answer = if is_allowed(session, shared) {
-        let body = read_body(session).await?;
-        answer(session, &body, shared, acts).await
-    } else {
-        Answer::json(401, &json!({ "error": "a bearer token is needed" }))
+    let answer = match is_allowed(session, shared) {
+        Ok(()) => match read_body(session).await? {
+            Some(body) => answer(session, &body, shared, acts).await,
+            None => {
+                Answer::json(413, &json!({ "error": format!("the body is longer than {LARGEST} bytes") }))
+            }
+        },
+        Err(answer) => answer,
     };
     let mut head = ResponseHeader::build(answer.status, Some(5))?;
     head.insert_header(header::CONTENT_TYPE, answer.content_type)?;
@@ -117,31 +122,41 @@ async fn request(session: &mut ServerSession, shared: &Arc<Shared>, acts: &Acts)
     session.write_response_body(body, true).await
 }
 
-async fn read_body(session: &mut ServerSession) -> pingora_core::Result<Vec<u8>> {
-    let mut body = Vec::new();
+/// The whole body; `None` when it is too long. What is too long is read to its end all the same, because the answer is
+/// lost to a client that is cut off while it sends.
+async fn read_body(session: &mut ServerSession) -> pingora_core::Result<Option<Vec<u8>>> {
+    let mut body = Some(Vec::new());
     while let Some(bytes) = session.read_request_body().await? {
-        if body.len() + bytes.len() > LARGEST {
-            break;
+        body = body.filter(|body| body.len() + bytes.len() <= LARGEST);
+        if let Some(body) = &mut body {
+            body.extend_from_slice(&bytes);
         }
-        body.extend_from_slice(&bytes);
     }
     Ok(body)
 }
 
-/// The token, when one is set, in constant time. Health answers without: probes have none.
-fn is_allowed(session: &ServerSession, shared: &Shared) -> bool {
+/// The token, when one is set, in constant time. Health answers without: probes have none. What changes something must
+/// not be another site's doing.
+fn is_allowed(session: &ServerSession, shared: &Shared) -> Result<(), Answer> {
     let head = session.req_header();
-    if matches!(head.uri.path(), "/healthz" | "/readyz") {
-        return true;
+    let reads = matches!(head.method, Method::GET | Method::HEAD);
+    if reads && matches!(head.uri.path(), "/healthz" | "/readyz") {
+        return Ok(());
     }
     let snapshot = shared.snapshot();
-    let Some(token) = snapshot.config.admin.as_ref().and_then(|admin| admin.token.as_ref()) else {
-        return true;
-    };
-    let given = head.headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    given
-        .and_then(|given| given.strip_prefix(b"Bearer "))
-        .is_some_and(|given| given.ct_eq(token.expose()).into())
+    let token = snapshot.config.admin.as_ref().and_then(|admin| admin.token.as_ref());
+    if let Some(token) = token {
+        let given = head.headers.get(header::AUTHORIZATION).map(|value| value.as_bytes());
+        let given = given.and_then(|given| given.strip_prefix(b"Bearer "));
+        if !given.is_some_and(|given| given.ct_eq(token.expose()).into()) {
+            return Err(Answer::json(401, &json!({ "error": "a bearer token is needed" })));
+        }
+    }
+    if !reads && !origin::is_trusted(&head.headers, token.is_some()) {
+        let error = "a page of another site, or another site's name, changes nothing here";
+        return Err(Answer::json(403, &json!({ "error": error })));
+    }
+    Ok(())
 }
 
 async fn answer(session: &ServerSession, body: &[u8], shared: &Arc<Shared>, acts: &Acts) -> Answer {
@@ -246,9 +261,10 @@ async fn unlock(shared: &Shared, id: &str) -> Answer {
 /// What a tenant has stored; POST sets it to the app's own count.
 async fn usage(shared: &Shared, method: &Method, written: &str, body: &[u8]) -> Answer {
     let snapshot = shared.snapshot();
-    let id = filters::path::decode(written);
-    let mut tenants = snapshot.config.tenants.iter().flat_map(|tenants| &tenants.directory);
-    let Some(tenant) = tenants.find(|tenant| tenant.id == id) else {
+    let wanted = filters::path::decode(written);
+    let tenants = || snapshot.config.tenants.iter().flat_map(|tenants| &tenants.directory);
+    let tenant = tenants().find(|tenant| tenant.id == wanted);
+    let Some(tenant) = tenant.or_else(|| tenants().find(|tenant| tenant.name == wanted)) else {
         return Answer::json(404, &json!({ "error": "there is no such tenant" }));
     };
     let usage = match *method {

@@ -150,6 +150,29 @@ fn the_operator_s_listener_answers() {
 }
 
 #[test]
+fn another_site_s_page_changes_nothing() {
+    let origin = Origin::echo();
+    let gateway = gateway(&origin);
+    let (admin, before) = (gateway.admin(), gateway.generation());
+    let here = admin.to_string();
+    let reload = || post("/reload").host(&here);
+    reload().header("origin", "http://evil.example").send(admin).is(403);
+    reload().header("origin", "null").send(admin).is(403);
+    post("/reload").host("evil.example").send(admin).is(403);
+    post("/reload").host("evil.example").header("origin", "http://evil.example").send(admin).is(403);
+    call("DELETE", "/lockouts/0123456789abcdef").host("evil.example").send(admin).is(403);
+    assert_eq!(gateway.generation(), before);
+    // Prometheus asks by any name, and the operator from here.
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        get(path).host("gate.internal").header("origin", "http://evil.example").send(admin).is(200);
+    }
+    reload().send(admin).is(200);
+    reload().header("origin", format!("http://{here}")).send(admin).is(200);
+    post("/reload").send(admin).is(200);
+    assert_eq!(gateway.generation(), before + 3);
+}
+
+#[test]
 fn an_operator_s_token_is_asked_for() {
     let origin = Origin::echo();
     let text = Gateway::builder().policy(policy::GUARDED).text();
@@ -191,6 +214,16 @@ fn a_moved_log_file_is_opened_anew_on_usr1() {
         gateway.access_log().iter().any(|line| line["path"] == "/open/second").then_some(())
     });
     assert!(std::fs::read_to_string(moved).unwrap().contains("/open/first"));
+}
+
+#[test]
+fn usr2_ends_nothing() {
+    let origin = Origin::echo();
+    let mut gateway = gateway(&origin);
+    gateway.signal(Signal::SIGUSR2);
+    until("it to be said", SOON, || gateway.error_log().contains("USR2 is ignored").then_some(()));
+    get("/open/x").send(gateway.address()).is(200);
+    assert_eq!(gateway.ended(), None);
 }
 
 #[test]
