@@ -26,15 +26,15 @@ impl Pending {
     }
 
     /// Whether the answer must be waited for though nobody may be left to be told: whoever hangs up in time would else
-    /// store files that nobody counts.
+    /// store files that nobody counts, or free space that stays counted.
     pub fn must_hear(&self) -> bool {
-        self.stored.is_some()
+        self.stored.is_some() || self.release.as_ref().is_some_and(Release::counts)
     }
 
     /// Settles what the head of the answer settles, before the client sees it; whoever is told may take
     /// `state.timeout`. What was said to the gateway alone is taken out of the head. An error is for the operator: the
     /// app said something that cannot be read.
-    pub async fn settle(&mut self, head: &mut ResponseHeader) -> Result<(), &'static str> {
+    pub async fn settle(&mut self, head: &mut ResponseHeader) -> Result<(), String> {
         let succeeded = head.status.is_success();
         if let Some(stored) = self.stored.take() {
             stored.settle(succeeded).await;

@@ -108,10 +108,12 @@ impl Route {
         }
     }
 
-    /// What its answer to a request of this tenant may say of storage that is no longer used.
-    pub fn release(&self, tenant: Option<&Tenant>) -> Option<Release> {
+    /// What its answer to a request of this tenant may say of storage that is no longer used. Where uploads are only
+    /// observed nothing is counted.
+    pub fn release(&self, tenant: Option<&Tenant>, request_id: &str) -> Option<Release> {
         let header = self.settings.release.clone()?;
-        Some(Release::new(header, tenant.map(|tenant| tenant.id.as_str()), self.quotas.clone()))
+        let tenant = tenant.filter(|_| !self.settings.observe.contains(&config::RuleName::Upload));
+        Some(Release::new(header, tenant.map(|tenant| tenant.id.as_str()), request_id, self.quotas.clone()))
     }
 
     /// What a WebSocket handshake offers, when the route takes one and this is one. The credential is cut out of it.

@@ -229,16 +229,16 @@ impl Forward<'_> {
             return Err(unavailable("the app sent no head"));
         };
         let mut head = Box::new(head.clone());
-        if answer.status == 101 {
-            if !self.upgrade {
-                return Err(unavailable("the app switched protocols unasked"));
-            }
-            filters::headers::strip_response(&mut head, true);
-            edit(&mut head);
-            return Ok(End::Upgraded(client, head));
+        if answer.status == 101 && !self.upgrade {
+            return Err(unavailable("the app switched protocols unasked"));
         }
         if let Err(fault) = pending.settle(&mut head).await {
             log::warn!("upstream {}: {fault}", self.upstream.name);
+        }
+        if answer.status == 101 {
+            filters::headers::strip_response(&mut head, true);
+            edit(&mut head);
+            return Ok(End::Upgraded(client, head));
         }
         let attempt = match pending.attempt {
             Some(mut attempt) => {

@@ -153,7 +153,7 @@ impl Journey<'_> {
     ) -> Result<Step, Failure> {
         let snapshot = self.snapshot;
         let (mut body, mut pending) = self.body(session, route).await?;
-        pending.release = route.release(self.exchange.tenant.as_deref());
+        pending.release = route.release(self.exchange.tenant.as_deref(), &self.exchange.request_id);
         let target =
             self.exchange.route.and_then(|at| snapshot.upstream(at, self.exchange.tenant.as_deref()));
         let Some(target) = target else {

@@ -14,29 +14,42 @@ use crate::state::{Books, Quotas, Space};
 pub struct Release {
     header: HeaderName,
     tenant: Option<Arc<str>>,
+    request_id: String,
     books: Books<dyn Quotas>,
 }
 
 impl Release {
-    /// By this header, to this tenant.
-    pub(crate) fn new(header: HeaderName, tenant: Option<&str>, books: Books<dyn Quotas>) -> Self {
-        Self { header, tenant: tenant.map(Into::into), books }
+    /// By this header, in the answer to this request, to this tenant; to nobody without one.
+    pub(crate) fn new(
+        header: HeaderName,
+        tenant: Option<&str>,
+        request_id: &str,
+        books: Books<dyn Quotas>,
+    ) -> Self {
+        Self { header, tenant: tenant.map(Into::into), request_id: request_id.to_owned(), books }
     }
 
-    /// Reads the header and takes it out. An error says why it was ignored.
-    pub(crate) async fn settle(self, head: &mut ResponseHeader, succeeded: bool) -> Result<(), &'static str> {
+    /// Whether anything is counted.
+    pub(crate) fn counts(&self) -> bool {
+        self.tenant.is_some()
+    }
+
+    /// Reads the header and takes it out. An error says whose bytes were not counted, and why.
+    pub(crate) async fn settle(self, head: &mut ResponseHeader, succeeded: bool) -> Result<(), String> {
         let freed = freed(head, &self.header);
         head.remove_header(&self.header);
         let (Some(tenant), true) = (self.tenant, succeeded) else { return Ok(()) };
-        let bytes = freed?;
+        let fault = |what: &str| format!("request_id={}: tenant {tenant}: {what}", self.request_id);
+        let bytes = freed.map_err(fault)?;
         if bytes == 0 {
             return Ok(());
         }
-        let space = Space { tenant, bytes };
+        let space = Space { tenant: Arc::clone(&tenant), bytes };
         match self.books.ask(OPERATION, |store| store.free(&space)).await {
             Ok(Some(_)) => Ok(()),
             Ok(None) | Err(_) => {
-                Err("the shared state is away, and does not learn of the bytes that the app freed")
+                let what = format!("the shared state does not learn of {bytes} bytes that the app freed");
+                Err(fault(&what))
             }
         }
     }
@@ -69,7 +82,7 @@ mod tests {
     use crate::upload::Ledger;
 
     /// What is used of 100 bytes after an answer, and whether the header is gone from it.
-    fn after(status: u16, values: &[&str], tenant: Option<&str>) -> (u64, Result<(), &'static str>) {
+    fn after(status: u16, values: &[&str], tenant: Option<&str>) -> (u64, Result<(), String>) {
         let ledger = Ledger::new();
         ledger.set("t-1", 100).now_or_never().unwrap().unwrap();
         let header = HeaderName::from_static("x-freed-bytes");
@@ -78,7 +91,8 @@ mod tests {
             head.append_header(header.clone(), *value).unwrap();
         }
         let books = Books { local: ledger.clone() as _, shared: None };
-        let release = Release::new(header.clone(), tenant, books);
+        let release = Release::new(header.clone(), tenant, "r-1", books);
+        assert_eq!(release.counts(), tenant.is_some());
         let settled = release.settle(&mut head, head_succeeded(status)).now_or_never().unwrap();
         assert!(!head.headers.contains_key(header), "it goes on to the client");
         (ledger.usage("t-1").now_or_never().unwrap().unwrap().used, settled)
@@ -117,7 +131,8 @@ mod tests {
         ] {
             let (used, settled) = after(200, values, Some("t-1"));
             assert_eq!(used, 100, "{values:?}");
-            assert!(settled.is_err(), "{values:?}");
+            let fault = settled.unwrap_err();
+            assert!(fault.starts_with("request_id=r-1: tenant t-1: the app says "), "{values:?}: {fault}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::http::runtime;
 use crate::wait::SOON;
 
 /// A TCP connection.
@@ -63,6 +64,15 @@ impl Raw {
     /// Sends; whether the connection took it.
     pub fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Goes away at once (RST), so that the server knows that nobody is left.
+    pub fn reset(self) {
+        let _entered = runtime().enter();
+        let reset = self.stream.set_nonblocking(true).and_then(|()| {
+            tokio::net::TcpStream::from_std(self.stream).and_then(|stream| stream.set_zero_linger())
+        });
+        reset.expect("the socket is open");
     }
 
     /// Says that nothing more will come.

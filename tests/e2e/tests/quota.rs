@@ -1,12 +1,15 @@
 //! What tenants may store, and what they stored before: WeCard's real API, two plans, two gateways on one Redis.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
 use harness::http::{Answer, Call, call, get, post};
+use harness::origin::Then;
 use harness::sample::{self, another_png_of, sha256};
-use harness::{Form, Gateway, Raw, Redis, SOON, WeCard, policy, token, until};
+use harness::{Form, Gateway, Origin, Raw, Redis, SOON, WeCard, policy, token, until};
 use serde_json::{Value, json};
 
 const MIB: u64 = 1 << 20;
@@ -316,7 +319,7 @@ fn the_books_outlive_a_gateway_that_is_killed_in_the_middle() {
     assert_eq!(usage(&two), (listed, 0));
     let line = audit_line(&two, "usage_set");
     let said = (&line["tenant"], &line["before"], &line["after"]);
-    assert_eq!(said, (&json!("t-beta"), &json!(used.to_string()), &json!(listed.to_string())));
+    assert_eq!(said, (&json!("t-beta"), &json!(used), &json!(listed)));
     for seed in 100..120 {
         upload(&two, "", 5 * MIB, seed);
     }
@@ -345,6 +348,95 @@ fn a_state_that_is_away_stores_nothing_uncounted() {
     until("the gateway to count alone", SOON, || (upload(&alone, "", 1000, 6).status == 201).then_some(()));
     upload(&alone, "", 1000, 6).refused(409, "upload.duplicate");
     assert!(alone.metric(&["menshen_state_errors_total", "quota"]) >= 1.0);
+    redis.restart();
+    until("the app's own count to be taken", SOON, || (set_usage(&alone, FREE).status == 200).then_some(()));
+    redis.kill();
+    until("the gateway to count alone", SOON, || {
+        (alone.ask("/tenants/t-beta/usage").status == 503).then_some(())
+    });
+    upload(&alone, "", 1000, 7).refused(413, "upload.quota_exceeded");
+}
+
+#[test]
+fn a_policy_that_is_rejected_leaves_the_books_where_they_are() {
+    let (app, redis) = (WeCard::start(), Redis::start());
+    let gateway = policy::wecard_storage(&app, Some(&redis)).start();
+    set_usage(&gateway, 4096).is(200);
+    // What is wrong is found once the state is at hand.
+    gateway.rewrite(|text| {
+        let text = policy::replaced(text, "backend: ${WECARD_STATE:-memory}", "backend: memory");
+        policy::replaced(text, "\"${DIR}/access.log\"", "/no/such/folder/access.log")
+    });
+    let told = post("/reload").send(gateway.admin());
+    assert!(told.is(422).text().contains("log"), "{told:?}");
+    assert_eq!(usage(&gateway), (4096, 0));
+    upload(&gateway, "", 1000, 1).is(201);
+    assert_eq!(usage(&gateway), (5096, 0));
+}
+
+/// Routes of an app that says how much it freed, once the test lets it.
+const FREEING: &str = r#"      - { path: /free, auth: { identity: user }, tenant: required, quota: { release: header:X-Freed-Bytes } }
+      - { path: /observed, auth: { identity: user }, tenant: required, observe: [upload], quota: { release: header:X-Freed-Bytes } }
+      - path: /socket
+        tenant: required
+        quota: { release: header:X-Freed-Bytes }
+"#;
+
+#[test]
+fn what_an_app_freed_is_counted_whoever_is_left_to_be_told() {
+    let (go, wait) = channel::<&str>();
+    let wait = Mutex::new(wait);
+    let origin = Origin::start(move |exchange| {
+        if exchange.head.target == "/free?late" {
+            assert!(!exchange.is_closed_within(Duration::from_millis(500)), "the gateway went away as well");
+            return exchange.respond(200, "X-Freed-Bytes: 300\r\n", b"freed");
+        }
+        let freed = wait.lock().unwrap().recv().unwrap_or_default();
+        if exchange.head.target == "/socket" {
+            let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+            exchange.raw(format!(
+                "{head}Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Freed-Bytes: {freed}\r\n\r\n"
+            ));
+            return Then::Close;
+        }
+        exchange.body();
+        exchange.respond(200, &format!("X-Freed-Bytes: {freed}\r\n"), b"freed")
+    });
+    let text = policy::replaced(policy::GUARDED.to_owned(), "      - path: /socket\n", FREEING);
+    let gateway = Gateway::builder().policy(text).env("APP", origin.address()).start();
+    let request = |path: &str, more: &str| {
+        let token = bob();
+        format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{more}\r\n")
+    };
+    set_usage(&gateway, 1000).is(200);
+
+    let waiting = Raw::sending(gateway.address(), request("/free?late", ""));
+    origin.wait_for_requests(1);
+    waiting.reset();
+    until("the bytes to be free", SOON, || (usage(&gateway) == (700, 0)).then_some(()));
+
+    let mut observed = Raw::sending(gateway.address(), request("/observed", ""));
+    go.send("300").unwrap();
+    let answer = observed.answer().unwrap();
+    assert_eq!((answer.status, answer.header("x-freed-bytes")), (200, None));
+    assert_eq!(usage(&gateway), (700, 0), "it is only observed");
+
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nOrigin: https://desk.example.com\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let mut socket = Raw::sending(gateway.address(), request("/socket", upgrade).replace("DELETE", "GET"));
+    go.send("300").unwrap();
+    let answer = socket.answer().unwrap();
+    assert_eq!((answer.status, answer.header("x-freed-bytes")), (101, None), "{}", answer.head);
+    assert_eq!(usage(&gateway), (700, 0), "a 101 frees nothing");
+
+    let mut garbled = Raw::sending(gateway.address(), request("/free", ""));
+    go.send("lots").unwrap();
+    assert_eq!(garbled.answer().unwrap().status, 200);
+    let line = until("the error log to tell whose bytes they are", SOON, || {
+        let log = gateway.error_log();
+        log.lines().find(|line| line.contains("tenant t-beta: the app says")).map(str::to_owned)
+    });
+    assert!(line.contains("upstream app: request_id="), "{line}");
 }
 
 #[test]
@@ -359,7 +451,7 @@ fn the_operator_sees_and_sets_what_is_used() {
     assert_eq!(set_usage(&gateway, 4096).is(200).json()["used_bytes"], 4096);
     assert_eq!(usage(&gateway), (4096, 0));
     gateway.ask("/tenants/t-nobody/usage").is(404);
-    gateway.ask("/tenants/beta/usage").is(404);
+    assert_eq!(gateway.ask("/tenants/beta/usage").is(200).json()["tenant"], "t-beta", "by its name too");
     gateway.ask("/tenants/t-beta/usage/usage").is(404);
     gateway.ask("/tenants/usage").is(404);
     let admin = gateway.admin();
@@ -376,11 +468,19 @@ fn the_operator_sees_and_sets_what_is_used() {
     ] {
         post("/tenants/t-beta/usage").body("application/json", body).send(admin).is(400);
     }
+    let long = format!("{{\"used_bytes\":0}}{}", " ".repeat(20_000));
+    let (length, first, rest) = (long.len(), &long[..16], &long[16..]);
+    post("/tenants/t-beta/usage").body("application/json", long.clone()).send(admin).is(413);
+    let chunks = format!("10\r\n{first}\r\n{:x}\r\n{rest}\r\n0\r\n\r\n", length - 16);
+    let head = "POST /tenants/t-beta/usage HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(Raw::sending(admin, format!("{head}{chunks}")).answer().unwrap().status, 413);
     assert_eq!(call("DELETE", "/tenants/t-beta/usage").send(admin).is(405).must("allow"), "GET, HEAD, POST");
     assert_eq!(usage(&gateway), (4096, 0));
     let line = audit_line(&gateway, "usage_set");
-    assert_eq!(
-        (&line["event"], &line["before"], &line["after"]),
-        (&json!("admin"), &json!("0"), &json!("4096"))
-    );
+    assert_eq!((&line["event"], &line["before"], &line["after"]), (&json!("admin"), &json!(0), &json!(4096)));
+    // A number that could be somebody's.
+    set_usage(&gateway, 13_800_138_000).is(200);
+    until("the audit to tell the number", SOON, || {
+        gateway.audit().into_iter().find(|line| line["after"] == json!(13_800_138_000_u64))
+    });
 }
