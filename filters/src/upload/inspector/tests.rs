@@ -6,6 +6,7 @@ use config::{Plan, Tenant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::denial::FieldProblem;
 use crate::pipeline::Stores;
 use crate::upload::archive::samples::{Entry, gzip, zip as zip_with, zip_of as zip};
 use crate::upload::builtin::{Builtin, tests::eicar};
