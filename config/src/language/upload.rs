@@ -160,11 +160,21 @@ fn class(name: &str, r: &Reader<'_>) -> Option<UploadClass> {
     Some(UploadClass { name: name.to_owned(), extensions: extensions?, max_size: max_size? })
 }
 
+/// Archives that the gateway does not open, of those whose content it can tell.
+const CLOSED: &[&str] = &["7z", "rar", "bz2", "xz", "zst"];
+
 fn extension(r: &Reader<'_>) -> Option<String> {
     let written = written_line(r)?;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-+".contains(&byte);
     if written.text.len() <= 16 && written.text.bytes().all(fits) {
-        return Some(written.text.to_ascii_lowercase());
+        let extension = written.text.to_ascii_lowercase();
+        if CLOSED.contains(&extension.as_str()) {
+            let what = format!(
+                "what is in {extension} files is not looked into: all are refused unless \"scanner.on_unscanned\" is allow"
+            );
+            r.warn(what, "offer zip, gz or tar instead, or see docs/uploads.md");
+        }
+        return Some(extension);
     }
     let remedy = "write letters and digits without a dot, as in png";
     r.problem(format!("{} is not an extension", written.quoted()), remedy);

@@ -70,6 +70,15 @@ fn what_weakens_is_warned_of() {
 }
 
 #[test]
+fn an_archive_that_is_never_opened_is_warned_of() {
+    let route = "      - path: /x\n        upstream: app\n        auth: none\n        \
+                 upload: { classes: { packed: { extensions: [zip, 7Z], max_size: 5MB } } }\n";
+    let expected = "26:58: sites[0].routes[1].upload.classes.packed.extensions[1]: what is in 7z files is not looked into: \
+                    all are refused unless \"scanner.on_unscanned\" is allow; offer zip, gz or tar instead, or see docs/uploads.md";
+    assert_eq!(warnings(&format!("{SOUND}{route}")), [expected]);
+}
+
+#[test]
 fn a_tenant_that_nobody_can_say_is_warned_of() {
     let text = format!("{SOUND}      - {{ path: /x, upstream: app, auth: none, tenant: required }}\n");
     let warnings = warnings(&text);
