@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use config::rules::{
-    Auth, DedupeMode, FailedWhen, Lockout, LockoutKey, OriginPattern, Rate, RateKey, Upload,
+    Archives, Auth, DedupeMode, FailedWhen, Lockout, LockoutKey, OriginPattern, Rate, RateKey, Upload,
 };
 use config::{CredentialPlace, Route, RuleName, TenantSource};
 use serde_json::{Map, Value, json};
@@ -61,7 +61,7 @@ pub(super) fn of(rule: RuleName, route: &Route) -> Facts {
                     pdf_active,
                     dedupe,
                     quota,
-                    archives: _,
+                    archives,
                 } = upload;
                 tell("fields", fields.clone());
                 tell("files", vec![format!("at most {max_files}")]);
@@ -77,6 +77,10 @@ pub(super) fn of(rule: RuleName, route: &Route) -> Facts {
                 tell("declared_type", vec![declared.to_owned()]);
                 let active = if *pdf_active { "allow" } else { "deny" };
                 tell("pdf_active", vec![active.to_owned()]);
+                let Archives { max_members, max_member, max_total, max_ratio, max_depth } = archives;
+                let members = format!("at most {max_members} members, of {} each", size(*max_member));
+                let together = format!("{} and {max_ratio} times the file together", size(*max_total));
+                tell("archives", vec![members, together, format!("{max_depth} deep")]);
                 facts.insert("scan".to_owned(), json!(scan));
                 facts.insert("raw".to_owned(), json!(raw));
                 facts.insert("dedupe".to_owned(), json!(dedupe.map(|dedupe| mode(dedupe.mode))));

@@ -243,7 +243,8 @@ async fn a_body_rule_is_known_by_the_head_or_left_open() {
     assert_eq!(names(&open)[7..], ["body", "upload", "headers"]);
     assert_eq!(line(&open, "body"), "depends on the body: limit 2MB");
     let upload = "depends on the body: fields file; files at most 2; classes image (png) 1MB; \
-        other fields at most 100, of 1MB each; declared type match; pdf active deny; scan";
+        other fields at most 100, of 1MB each; declared type match; pdf active deny; \
+        archives at most 1000 members, of 25MB each, 100MB and 100 times the file together, 3 deep; scan";
     assert_eq!(line(&open, "upload"), upload);
     assert!(is_set(&open, "X-Upload-Files", "(what was found in the files)"));
     assert_eq!(open.depends_on, [THE_BODY]);
