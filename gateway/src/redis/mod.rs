@@ -10,6 +10,7 @@
 //! stores. They hold hashes of what clients sent, never the values.
 
 mod dedupe;
+mod held;
 mod lockout;
 mod quota;
 mod rate;

@@ -1,8 +1,5 @@
 //! The storage of tenants in Redis: `menshen:quota:used:ID`, `menshen:quota:reserved:ID` and, for a while,
 //! `menshen:quota:told:NUMBER`.
-//!
-//! A reservation is somebody's from the moment it is asked for: whoever asked and went away, or was not answered in
-//! time, leaves nothing behind.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use filters::state::{Grant, Quotas, SPACE_KEPT, Space, StateAway, Usage};
 use futures_util::future::BoxFuture;
 use redis::ScriptInvocation;
-use tokio::sync::oneshot;
 
 use super::{INSIST, QUOTA, Redis, fresh_number, millis};
 
@@ -59,60 +55,23 @@ impl Redis {
     }
 }
 
-/// Space that the store has reserved, or may have. Dropped, it is given back.
-struct Held {
-    redis: Redis,
-    space: Space,
-    number: Option<u64>,
-}
-
-impl Held {
-    /// Asks for it; what is used and reserved when there is not so much left.
-    async fn ask(mut self, number: u64, limit: Option<u64>) -> Result<Result<Self, Usage>, StateAway> {
-        let mut script = about(&self.space.tenant);
-        script.arg("reserve").arg(member(number, &self.space)).arg(self.space.bytes);
-        script.arg(limit.map(|limit| limit.to_string()).unwrap_or_default()).arg(millis(SPACE_KEPT));
-        let (granted, used, reserved): (u8, u64, u64) = self.redis.ask(&script).await?;
-        if granted == 1 {
-            return Ok(Ok(self));
-        }
-        self.number = None;
-        Ok(Err(Usage { used, reserved }))
-    }
-
-    /// It is the caller's to settle from here on, and is renewed until then.
-    fn take(mut self, number: u64) -> u64 {
-        self.number = None;
-        self.redis.inner.reservations.add(number, self.space.clone());
-        number
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if let Some(number) = self.number.take() {
-            drop(self.redis.settle(&self.space, number, false));
-        }
-    }
-}
-
 impl Quotas for Redis {
     fn reserve(&self, space: &Space, limit: Option<u64>) -> BoxFuture<'static, Result<Grant, StateAway>> {
         let (redis, space) = (self.clone(), space.clone());
         Box::pin(async move {
-            if redis.is_away() {
-                return Err(StateAway);
-            }
             let number = fresh_number();
-            let (answer, answered) = oneshot::channel();
-            let control = redis.inner.control.clone();
-            let held = Held { redis, space, number: Some(number) };
-            // On the control runtime, so that somebody hears the answer though whoever asked has gone.
-            control.spawn(async move { drop(answer.send(held.ask(number, limit).await)) });
-            Ok(match answered.await.map_err(|_| StateAway)?? {
-                Ok(held) => Grant::Reserved(held.take(number)),
-                Err(usage) => Grant::Exceeded(usage),
-            })
+            let mut script = about(&space.tenant);
+            script.arg("reserve").arg(member(number, &space)).arg(space.bytes);
+            script.arg(limit.map(|limit| limit.to_string()).unwrap_or_default()).arg(millis(SPACE_KEPT));
+            let (other, asked) = (redis.clone(), space.clone());
+            let give_back = move || drop(other.settle(&asked, number, false));
+            let (granted, used, reserved): (u8, u64, u64) = redis.hold(script, give_back).await?;
+            if granted != 1 {
+                return Ok(Grant::Exceeded(Usage { used, reserved }));
+            }
+            // It is renewed until it is settled.
+            redis.inner.reservations.add(number, space);
+            Ok(Grant::Reserved(number))
         })
     }
 
