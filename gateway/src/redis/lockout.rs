@@ -6,7 +6,8 @@ use filters::state::{
     Admission, LISTED, LockLabel, LockSubject, LockTerms, Locked, LockoutStore, Outcome, RESERVATION,
     StateAway, lock_id,
 };
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
+use redis::ScriptInvocation;
 
 use super::{LOCKOUT, Redis, fresh_number, millis};
 
@@ -18,15 +19,15 @@ impl LockoutStore for Redis {
         subject: &LockSubject,
         terms: LockTerms,
     ) -> BoxFuture<'static, Result<Admission, StateAway>> {
-        let (redis, key) = (self.clone(), subject.key);
+        let (redis, subject) = (self.clone(), subject.clone());
         Box::pin(async move {
             let number = fresh_number();
-            let mut script = LOCKOUT.prepare_invoke();
-            for key in keys(&key) {
-                script.key(key);
-            }
+            let mut script = about(&subject.key);
             script.arg("reserve").arg(terms.failures).arg(millis(terms.within)).arg(millis(RESERVATION));
-            let (go, wait): (u8, u64) = redis.ask(script.arg(number)).await?;
+            script.arg(number);
+            let other = redis.clone();
+            let give_back = move || drop(other.settle(&subject, terms, Some(number), Outcome::Unclear));
+            let (go, wait): (u8, u64) = redis.hold(script, give_back).await?;
             Ok(if go == 1 { Admission::Go(number) } else { Admission::Wait(Duration::from_millis(wait)) })
         })
     }
@@ -38,23 +39,16 @@ impl LockoutStore for Redis {
         attempt: Option<u64>,
         outcome: Outcome,
     ) -> BoxFuture<'static, Result<bool, StateAway>> {
-        let (redis, subject) = (self.clone(), subject.clone());
+        let script = settlement(subject, terms, attempt.unwrap_or_else(fresh_number), outcome);
+        let Ok(script) = script else { return Box::pin(ready(Err(StateAway))) };
+        if outcome == Outcome::Unclear {
+            // It only ends the attempt, so that it may be told again.
+            let told = self.insist(script);
+            return Box::pin(async move { told.await.map(|()| false) });
+        }
+        let redis = self.clone();
         // On the control runtime, so that it is done though nobody waits.
-        let settled = self.inner.control.spawn(async move {
-            let outcome = match outcome {
-                Outcome::Failed => "failed",
-                Outcome::Passed => "passed",
-                Outcome::Unclear => "unclear",
-            };
-            let label = serde_json::to_string(&*subject.label).map_err(|_| StateAway)?;
-            let mut script = LOCKOUT.prepare_invoke();
-            for key in keys(&subject.key) {
-                script.key(key);
-            }
-            script.key(LOCKS).arg("settle").arg(terms.failures).arg(millis(terms.within));
-            script.arg(millis(terms.lock)).arg(attempt.unwrap_or_else(fresh_number)).arg(outcome);
-            redis.ask(script.arg(label).arg(hex::encode(subject.key))).await
-        });
+        let settled = self.inner.control.spawn(async move { redis.ask(&script).await });
         Box::pin(async move { settled.await.map_err(|_| StateAway)? })
     }
 
@@ -80,9 +74,30 @@ impl LockoutStore for Redis {
     }
 }
 
-fn keys(key: &[u8; 16]) -> [String; 3] {
+/// A question about one subject.
+fn about(key: &[u8; 16]) -> ScriptInvocation<'static> {
     let lock = format!("menshen:lockout:{}", hex::encode(key));
-    [lock.clone(), format!("{lock}:failures"), format!("{lock}:attempts")]
+    let mut script = LOCKOUT.prepare_invoke();
+    script.key(&lock).key(format!("{lock}:failures")).key(format!("{lock}:attempts"));
+    script
+}
+
+fn settlement(
+    subject: &LockSubject,
+    terms: LockTerms,
+    attempt: u64,
+    outcome: Outcome,
+) -> serde_json::Result<ScriptInvocation<'static>> {
+    let outcome = match outcome {
+        Outcome::Failed => "failed",
+        Outcome::Passed => "passed",
+        Outcome::Unclear => "unclear",
+    };
+    let mut script = about(&subject.key);
+    script.key(LOCKS).arg("settle").arg(terms.failures).arg(millis(terms.within));
+    script.arg(millis(terms.lock)).arg(attempt).arg(outcome);
+    script.arg(serde_json::to_string(&*subject.label)?).arg(hex::encode(subject.key));
+    Ok(script)
 }
 
 /// One row of the list: hash, since, until, label.

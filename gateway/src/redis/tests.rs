@@ -1,5 +1,6 @@
 //! Against a real `redis-server`, which is killed, frozen and brought back.
 
+mod attempts;
 mod books;
 
 use std::collections::HashSet;
