@@ -66,10 +66,10 @@ impl Snapshot {
         let before = running.map(Shared::snapshot);
         let mut problems = problems_outside(&loaded);
         let config = &loaded.config;
-        let built = match stores.scanner(config, metrics) {
-            Ok(scanner) => {
-                let built = stores.of(config, scanner, metrics).and_then(|(given, connected)| {
-                    Pipeline::build(config, &given).map(|pipeline| (pipeline, connected))
+        let built = match stores.scanners(config, metrics) {
+            Ok(scanners) => {
+                let built = stores.of(config, scanners, metrics).and_then(|(given, outliving)| {
+                    Pipeline::build(config, &given).map(|pipeline| (pipeline, outliving))
                 });
                 match built {
                     Ok(built) => Some(built),
@@ -84,7 +84,7 @@ impl Snapshot {
                 None
             }
         };
-        let Some((pipeline, connected)) = built.filter(|_| problems.is_empty()) else { return Err(problems) };
+        let Some((pipeline, outliving)) = built.filter(|_| problems.is_empty()) else { return Err(problems) };
         let scrubber = Arc::new(Scrubber::build(&config.log.scrub));
         let reporter =
             Reporter::build(config, &scrubber, metrics, before.as_ref().map(|before| &before.reporter))
@@ -106,7 +106,7 @@ impl Snapshot {
         let seconds =
             |end: &SystemTime| end.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_secs() as i64);
         metrics.certificates(expiry.iter().map(|(name, end)| (name.as_str(), seconds(end))));
-        stores.keep(connected);
+        stores.keep(outliving);
         Ok(Self {
             targets: targets.collect(),
             routes: pipeline
@@ -241,4 +241,52 @@ pub fn check(loaded: &Loaded) -> Result<(), Vec<Problem>> {
         problems.push(loaded.problem(&key, &what, "a value that can be used"));
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use config::Environment;
+
+    use super::*;
+
+    /// Builds a policy that scans with the clamd at this port, and writes its access log to this file.
+    fn built(
+        port: u16,
+        log: &Path,
+        metrics: &Arc<Metrics>,
+        stores: &SharedStores,
+    ) -> Result<Snapshot, Vec<Problem>> {
+        let text = format!(
+            r#"
+version: 1
+listeners: [{{ address: "127.0.0.1:8080" }}]
+scanner: {{ backend: clamd, address: "tcp://127.0.0.1:{port}" }}
+log: {{ access: {{ path: {} }} }}
+sites:
+  - hosts: ["*"]
+    routes: [{{ path: /*, auth: none, respond: {{ status: 204 }} }}]
+"#,
+            log.display()
+        );
+        let loaded = config::load_text("menshen.yaml", &text, &Environment::empty())?;
+        Snapshot::build(loaded, &Servers::default(), metrics, stores, None)
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_is_refused_at_the_end_changes_nothing_that_outlives_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, nowhere) = (folder.path().join("access.log"), folder.path().join("missing/access.log"));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let stores = SharedStores::new(tokio::runtime::Handle::current());
+        let servers = |port: u16| vec![(format!("tcp://127.0.0.1:{port}"), true)];
+        built(1, &log, &metrics, &stores).map(drop).unwrap();
+        assert_eq!(stores.scanner_servers(), servers(1));
+        let refused = built(2, &nowhere, &metrics, &stores).map(drop).unwrap_err();
+        assert_eq!(refused[0].key, "log", "{refused:?}");
+        assert_eq!(stores.scanner_servers(), servers(1));
+        built(2, &log, &metrics, &stores).map(drop).unwrap();
+        assert_eq!(stores.scanner_servers(), servers(2));
+    }
 }

@@ -14,13 +14,13 @@ use filters::state::{
     self, Books, Clock, Fingerprints, Locked, LockoutStore, Quotas, RateStore, StateAway, SystemClock, Usage,
     WhenAway,
 };
-use filters::upload::{Ledger, ScanPolicy, Scanner, SeenFiles};
+use filters::upload::{Ledger, ScanPolicy, SeenFiles};
 use tokio::runtime::Handle;
 
 use crate::jwks::{Fetcher, patience};
 use crate::metrics::Metrics;
 use crate::redis::{Presence, Redis};
-use crate::scanners;
+use crate::scanners::{self, Built};
 
 /// How often counters that no longer matter are dropped.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -42,9 +42,15 @@ pub struct SharedStores {
     scanners: scanners::Kept,
 }
 
+/// What of a policy that was built outlives it, when it is taken.
+pub struct Outliving {
+    redis: Option<Connected>,
+    scanners: Built,
+}
+
 /// A Redis, and by which settings it was connected to.
 #[derive(Clone)]
-pub struct Connected {
+struct Connected {
     url: Secret,
     timeout: Duration,
     redis: Redis,
@@ -69,7 +75,7 @@ impl SharedStores {
     }
 
     /// Who scans for one policy, out of what the policy before had where that is the same.
-    pub fn scanner(&self, config: &Config, metrics: &Arc<Metrics>) -> Result<Arc<dyn Scanner>, Vec<Problem>> {
+    pub fn scanners(&self, config: &Config, metrics: &Arc<Metrics>) -> Result<Built, Vec<Problem>> {
         self.scanners.of(&config.scanner, &self.clock, metrics, &self.control)
     }
 
@@ -78,14 +84,14 @@ impl SharedStores {
         self.scanners.servers()
     }
 
-    /// What the rules of one policy are given, and the Redis in it: the one in use when that is the same. It is to be
-    /// [kept](Self::keep) when the policy is taken. An error names the key it is about.
+    /// What the rules of one policy are given, and what of it outlives the policy: the Redis in use when that is the same.
+    /// It is to be [kept](Self::keep) when the policy is taken. An error names the key it is about.
     pub fn of(
         &self,
         config: &Config,
-        scanner: Arc<dyn Scanner>,
+        scanners: Built,
         metrics: &Arc<Metrics>,
-    ) -> Result<(Stores, Option<Connected>), (String, String)> {
+    ) -> Result<(Stores, Outliving), (String, String)> {
         let connected = self.redis(config)?;
         let redis = connected.as_ref().map(|connected| connected.redis.clone());
         let told = Arc::clone(metrics);
@@ -116,16 +122,18 @@ impl SharedStores {
             quotas: Books { local: Arc::clone(&self.ledger) as _, shared: quotas },
             fingerprints: Books { local: Arc::clone(&self.files) as _, shared: fingerprints },
             key_sets: Arc::clone(&self.key_sets),
-            scanner,
+            scanner: scanners.scanner(),
             scan_policy: ScanPolicy::from(&config.scanner),
             key_wait: |wanted| Box::pin(patience(wanted)),
         };
-        Ok((stores, connected))
+        Ok((stores, Outliving { redis: connected, scanners }))
     }
 
-    /// Takes the Redis of a policy into use: the operator's listener asks it from here on.
-    pub fn keep(&self, connected: Option<Connected>) {
-        *self.redis.lock().unwrap_or_else(PoisonError::into_inner) = connected;
+    /// Takes the Redis and the scanners of a policy into use: the operator's listener asks them from here on, and the next
+    /// policy goes on with them.
+    pub fn keep(&self, outliving: Outliving) {
+        *self.redis.lock().unwrap_or_else(PoisonError::into_inner) = outliving.redis;
+        self.scanners.keep(outliving.scanners);
     }
 
     /// What the rules of a policy are given when nothing may be connected to: this process's own counters, and a scanner
