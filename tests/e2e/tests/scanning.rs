@@ -270,3 +270,29 @@ fn check_tells_the_place_of_a_fault_in_a_rule() {
     fs::write(folder.path().join("rules/a.yar"), "rule A { condition: true }\n").unwrap();
     assert_eq!(run_in(folder.path(), &["check", "p.yaml"]).code, 0);
 }
+
+#[test]
+fn a_large_file_that_clamd_gets_while_it_arrives_has_its_own_verdict_and_sum() {
+    let origin = Origin::echo();
+    let clamd = Clamd::start();
+    let scanner = format!("{{ backend: clamd, address: \"{}\", timeout: 20s }}", clamd.tcp());
+    let gateway = scanned_by(&origin, &scanner).start();
+    let film = sample::mp4_of(6 << 20);
+    let send = |first: &[u8], second: &[u8]| {
+        let form = Form::of("a.mp4", "video/mp4", first).file("file", "b.mp4", "video/mp4", second).body();
+        post("/upload").body(&Form::content_type(), form).send(gateway.address())
+    };
+    let infected = |at: usize| [&film[..at], &sample::eicar(), &film[at..]].concat();
+    for at in [film.len(), film.len() / 2] {
+        send(&film, &infected(at)).refused(422, "upload.infected");
+        send(&infected(at), &film).refused(422, "upload.infected");
+    }
+    assert_eq!(origin.requests(), 0, "nothing reached the app");
+    let answer = send(&film, &infected(0)[sample::eicar().len()..]);
+    assert!(told(answer.is(200), "sha256", &sample::sha256(&film)) && told(&answer, "scan", "clean"));
+    let other = sample::mp4_of((5 << 20) + 7);
+    let answer = send(&other, &film);
+    for file in [&other, &film] {
+        assert!(told(answer.is(200), "sha256", &sample::sha256(file)), "{answer:?}");
+    }
+}
