@@ -150,7 +150,7 @@ mod tests {
     use filters::WholeBody;
 
     use super::*;
-    use crate::spool::{Spool, SpooledBody};
+    use crate::spool::tests::body;
 
     const RULE: &str = "rule Needle { strings: $a = \"needle\" condition: $a }";
 
@@ -171,20 +171,6 @@ mod tests {
         let rules = RuleSet::compile([rule]).unwrap();
         let metrics = Arc::new(Metrics::new().unwrap());
         RuleScanner::new(rules, &settings(verdicts.is_some()), verdicts, &metrics)
-    }
-
-    async fn body(bytes: &[u8]) -> SpooledBody {
-        let spool = Spool::new(config::Spool {
-            memory: 1000,
-            directory: "/tmp".into(),
-            max_memory: u64::MAX,
-            max_total: u64::MAX,
-            min_free: 0,
-        });
-        let mut body = spool.body();
-        body.append(bytes).await.unwrap();
-        body.settle().await.unwrap();
-        body
     }
 
     async fn scan(scanner: &RuleScanner, bytes: &[u8]) -> Scanned {

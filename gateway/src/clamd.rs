@@ -37,7 +37,6 @@ use tokio::time::{Instant, sleep_until};
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use ahead::{Begun, Sent};
-use exchange::Underway;
 use server::{Server, Standing};
 
 /// See the module. Shared by all workers.
@@ -212,12 +211,8 @@ impl Clamd {
             Some(sent) => sent,
             None => {
                 *connected = false;
-                let signatures = match &self.verdicts {
-                    Some(_) if server.known_signatures().is_some() => server.signatures().await,
-                    _ => None,
-                };
-                match Underway::begin(server.address(), file.range.start).await {
-                    Ok(underway) => Sent { underway, signatures },
+                match Sent::begin(server, file.range.start).await {
+                    Ok(sent) => sent,
                     Err(error) => return Attempt::Unreachable(format!("clamd cannot be reached: {error}")),
                 }
             }

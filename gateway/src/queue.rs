@@ -54,8 +54,8 @@ impl Queue {
     /// A place for work that could also wait: while more than half of them are free.
     pub fn spare(&self) -> Option<OwnedSemaphorePermit> {
         let free = self.places.available_permits();
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        (free > self.all / 2 && free > 1).then_some(place)
+        let is_spare = free > self.all / 2 && free > 1;
+        is_spare.then(|| Arc::clone(&self.places).try_acquire_owned().ok()).flatten()
     }
 
     /// Free places, and how many wait for one.

@@ -294,8 +294,23 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A body in a file, but for its last bytes.
+    pub(crate) async fn body(bytes: &[u8]) -> SpooledBody {
+        let spool = Spool::new(config::Spool {
+            memory: 1000,
+            directory: "/tmp".into(),
+            max_memory: u64::MAX,
+            max_total: u64::MAX,
+            min_free: 0,
+        });
+        let mut body = spool.body();
+        body.append(bytes).await.unwrap();
+        body.settle().await.unwrap();
+        body
+    }
 
     fn spool(memory: usize, max_total: u64) -> (Spool, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();

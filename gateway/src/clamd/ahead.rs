@@ -5,6 +5,7 @@
 //! slow ([`PATIENCE`], [`MIN_RATE`]) or `scanner.timeout` is over: nobody holds places by sending slowly.
 
 use std::fs::File;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,10 +41,22 @@ struct Progress {
     whole: bool,
 }
 
-/// What became of it: a file on its way, and the server's signatures before it was.
+/// A file on its way, and the server's signatures before it was, where its verdicts can be kept.
 pub(super) struct Sent {
     pub(super) underway: Underway,
     pub(super) signatures: Option<Arc<str>>,
+}
+
+impl Sent {
+    /// Connects and begins with the file that starts at this place in the body.
+    pub(super) async fn begin(server: &Server, start: u64) -> io::Result<Self> {
+        let signatures = match server.known_signatures() {
+            Some(_) => server.signatures().await,
+            None => None,
+        };
+        let underway = Underway::begin(server.address(), start).await?;
+        Ok(Self { underway, signatures })
+    }
 }
 
 impl Begun {
@@ -118,16 +131,13 @@ async fn send(
     start: u64,
     mut progress: watch::Receiver<Progress>,
 ) -> Option<Sent> {
-    let signatures = match server.known_signatures() {
-        Some(_) => server.signatures().await,
-        None => None,
-    };
-    let mut underway = timeout(PATIENCE, Underway::begin(server.address(), start)).await.ok()?.ok()?;
+    let mut sent = timeout(PATIENCE, Sent::begin(server, start)).await.ok()?.ok()?;
+    let underway = &mut sent.underway;
     let began = Instant::now();
     loop {
         let Progress { end, whole } = *progress.borrow_and_update();
         if whole {
-            return Some(Sent { underway, signatures });
+            return Some(sent);
         }
         if underway.at < end {
             underway.send_piece(file, end).await.ok()?;

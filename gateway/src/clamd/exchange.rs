@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use config::ClamdAddress;
 use filters::upload::{FileToScan, ScanFailure, Scanned, Unscanned};
@@ -62,21 +62,10 @@ impl Connection {
     async fn send_file(&self, file: &File, at: u64, length: u64) -> io::Result<u64> {
         let mut from = i64::try_from(at).unwrap_or(i64::MAX);
         let count = usize::try_from(length).unwrap_or(usize::MAX);
+        let mut send = |socket: BorrowedFd<'_>| Ok(sendfile(socket, file, Some(&mut from), count)?);
         let sent = match self {
-            Self::Tcp(stream) => {
-                stream
-                    .async_io(Interest::WRITABLE, || {
-                        Ok(sendfile(stream.as_fd(), file, Some(&mut from), count)?)
-                    })
-                    .await?
-            }
-            Self::Unix(stream) => {
-                stream
-                    .async_io(Interest::WRITABLE, || {
-                        Ok(sendfile(stream.as_fd(), file, Some(&mut from), count)?)
-                    })
-                    .await?
-            }
+            Self::Tcp(stream) => stream.async_io(Interest::WRITABLE, || send(stream.as_fd())).await?,
+            Self::Unix(stream) => stream.async_io(Interest::WRITABLE, || send(stream.as_fd())).await?,
         };
         match sent {
             0 if count > 0 => Err(io::ErrorKind::UnexpectedEof.into()),

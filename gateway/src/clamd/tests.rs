@@ -15,7 +15,7 @@ use super::*;
 mod ahead;
 mod servers;
 
-use crate::spool::{Spool, SpooledBody};
+use crate::spool::{SpooledBody, tests::body};
 
 /// The EICAR test file, put together where it is needed.
 fn eicar() -> Vec<u8> {
@@ -115,20 +115,6 @@ fn made(addresses: &[ClamdAddress], settings: &config::Scanner, verdicts: Option
 /// Whether the only server of this scanner answers `PING`.
 async fn is_alive(clamd: &Clamd) -> bool {
     clamd.servers[0].is_alive(clamd.timeout).await
-}
-
-async fn body(bytes: &[u8]) -> SpooledBody {
-    let spool = Spool::new(config::Spool {
-        memory: 1000,
-        directory: "/tmp".into(),
-        max_memory: u64::MAX,
-        max_total: u64::MAX,
-        min_free: 0,
-    });
-    let mut body = spool.body();
-    body.append(bytes).await.unwrap();
-    body.settle().await.unwrap();
-    body
 }
 
 async fn scan(clamd: &Clamd, bytes: &[u8]) -> Result<Scanned, ScanFailure> {
