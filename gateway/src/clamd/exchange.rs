@@ -124,9 +124,12 @@ async fn send(to: &Connection, mut at: u64, file: &FileToScan<'_>) -> Result<(),
     }
     while at < file.range.end {
         let piece = file.body.read(at..file.range.end).await.map_err(ScanFailure::Unreadable)?;
-        at += piece.len() as u64;
-        let length = u32::try_from(piece.len()).unwrap_or_default().to_be_bytes();
-        to.write_all(&[&length, &piece[..]].concat()).await.map_err(failure)?;
+        // A piece of none would end the file for clamd.
+        let Some(length) = u32::try_from(piece.len()).ok().filter(|&length| length > 0) else {
+            return Err(ScanFailure::Unreadable(io::ErrorKind::UnexpectedEof.into()));
+        };
+        at += u64::from(length);
+        to.write_all(&[&length.to_be_bytes(), &piece[..]].concat()).await.map_err(failure)?;
     }
     to.write_all(&0_u32.to_be_bytes()).await.map_err(failure)
 }

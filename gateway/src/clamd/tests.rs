@@ -179,6 +179,28 @@ async fn interrupted(daemon: &Daemon, clamd: &Clamd, signal: Signal) -> Result<S
     tokio::join!(clamd.scan(file), interruption).0
 }
 
+/// A body that gives half of its bytes, and then none.
+struct Hollow;
+
+impl WholeBody for Hollow {
+    fn len(&self) -> u64 {
+        2000
+    }
+
+    fn read(&self, range: std::ops::Range<u64>) -> BoxFuture<'_, io::Result<bytes::Bytes>> {
+        let bytes: &[u8] = if range.start < 1000 { &[b'x'; 1000] } else { &[] };
+        Box::pin(std::future::ready(Ok(bytes.into())))
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_not_taken_for_a_shorter_file() {
+    let daemon = Daemon::start().await;
+    let clamd = scanner(daemon.unix(), 20_000);
+    let said = clamd.scan(FileToScan::new(&Hollow, 0..2000, [0; 32])).await;
+    assert!(matches!(said, Err(ScanFailure::Unreadable(_))), "{said:?}");
+}
+
 #[tokio::test]
 async fn a_clamd_killed_in_mid_stream_leaves_the_file_unscanned_and_is_then_unreachable() {
     for tcp in [false, true] {
