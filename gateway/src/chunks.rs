@@ -1,8 +1,10 @@
 //! The framing of a chunked body (RFC 9112 section 7.1), to the letter.
 //!
-//! Pingora's reader decodes chunks and forgives much: an empty size line, bare line feeds in extensions, trailers that
-//! are no fields. Whoever stands in front may read such bytes differently. So they are looked at before it reads them,
-//! and what is not exactly a chunked body breaks the connection's reading.
+//! Of a request: Pingora's reader decodes chunks and forgives much: an empty size line, bare line feeds in extensions,
+//! trailers that are no fields. Whoever stands in front may read such bytes differently. So they are looked at before it
+//! reads them, and what is not exactly a chunked body breaks the connection's reading. Of an answer: it is decoded here.
+
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Bytes of a size line with its extensions.
 const MAX_LINE: usize = 4096;
@@ -16,6 +18,8 @@ pub struct Chunks {
     state: State,
     /// Bytes of the current line, or of all trailers.
     length: usize,
+    /// Whether blanks may stand behind a size, as some servers pad it.
+    padded: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +45,38 @@ enum State {
 impl Chunks {
     /// For a body that follows a head of this many bytes.
     pub fn behind(head: usize) -> Self {
-        Self { state: State::Head(head), length: 0 }
+        Self { state: State::Head(head), length: 0, padded: false }
+    }
+
+    /// For the body of an app's answer.
+    pub fn of_answer() -> Self {
+        Self { state: State::Size(0, 0), length: 0, padded: true }
+    }
+
+    /// Takes the next piece of data out of what was read, and the framing around it; an empty piece when more must be
+    /// read, or the body has ended. `None` when this is no chunked body. Trailers are dropped.
+    pub fn decode(&mut self, inbox: &mut BytesMut) -> Option<Bytes> {
+        while let Some(&byte) = inbox.first() {
+            match self.state {
+                State::Done => break,
+                State::Data(left) => {
+                    let n = usize::try_from(left).map_or(inbox.len(), |left| left.min(inbox.len()));
+                    let left = left - n as u64;
+                    self.state = if left == 0 { State::DataCr } else { State::Data(left) };
+                    return Some(inbox.split_to(n).freeze());
+                }
+                state => {
+                    self.state = self.step(state, byte)?;
+                    inbox.advance(1);
+                }
+            }
+        }
+        Some(Bytes::new())
+    }
+
+    /// Whether the last chunk and its trailers have been seen.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
     }
 
     /// Looks at the next bytes. False when they are no chunked body. What follows its end is not looked at.
@@ -86,6 +121,7 @@ impl Chunks {
                 State::Size(digits + 1, size << 4 | u64::from(digit))
             }
             (State::Size(1.., size), b';') => State::Extension(size),
+            (State::Size(1.., size), b' ' | b'\t') if self.padded => State::Extension(size),
             (State::Size(1.., size) | State::Extension(size), b'\r') => State::SizeEnd(size),
             (State::Extension(size), b'\t' | b' '..=b'~' | 0x80..) => State::Extension(size),
             (State::SizeEnd(size), b'\n') => {
@@ -167,5 +203,26 @@ mod tests {
         }
         assert!(!follows(&format!("1;{}\r\n", "a".repeat(MAX_LINE))));
         assert!(!follows(&format!("0\r\n{}", "A: b\r\n".repeat(MAX_TRAILERS))));
+    }
+
+    #[test]
+    fn an_answer_is_decoded_however_it_is_cut() {
+        let wire = b"5 \r\nhello\r\n0B;x=y\r\n, the world\r\n0\r\nDigest: x\r\n\r\nHTTP/1.1";
+        for size in [1, 3, wire.len()] {
+            let (mut chunks, mut inbox, mut data) = (Chunks::of_answer(), BytesMut::new(), Vec::new());
+            for piece in wire.chunks(size) {
+                inbox.extend_from_slice(piece);
+                loop {
+                    let bytes = chunks.decode(&mut inbox).unwrap();
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    data.extend_from_slice(&bytes);
+                }
+            }
+            assert!(chunks.is_done());
+            assert_eq!((data.as_slice(), &inbox[..]), (&b"hello, the world"[..], &b"HTTP/1.1"[..]));
+        }
+        assert_eq!(Chunks::of_answer().decode(&mut BytesMut::from(&b"5\nhello"[..])), None);
     }
 }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::Health;
-use pingora_core::protocols::http::v1::client::HttpSession as Client;
-use pingora_http::RequestHeader;
 use tokio::task::JoinHandle;
 
+use crate::app::App;
 use crate::metrics::Metrics;
 use crate::pool;
 use crate::upstream::{Server, Upstream};
@@ -74,12 +73,12 @@ async fn check(upstream: Arc<Upstream>, server: Arc<Server>, health: Health, met
 /// A status from 200 to 399 is well; `None` when there was no answer at all.
 async fn is_well(server: &Server, health: &Health) -> Option<bool> {
     let wire = pool::connect(server.address()?, health.timeout).await.ok()?;
-    let mut head = RequestHeader::build("GET", health.path.as_bytes(), Some(3)).ok()?;
-    head.insert_header("Host", &*server.name).ok()?;
-    head.insert_header("User-Agent", "menshen-health").ok()?;
-    head.insert_header("Connection", "close").ok()?;
-    let mut client = Client::new(wire);
-    client.write_request_header(Box::new(head)).await.ok()?;
-    client.read_response().await.ok()?;
-    client.get_status().map(|status| (200..400).contains(&status.as_u16()))
+    let head = format!(
+        "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: menshen-health\r\nConnection: close\r\n\r\n",
+        health.path, server.name
+    );
+    let mut app = App::new(wire, health.timeout);
+    app.send_head(head.as_bytes(), 0, false).await.ok()?;
+    let answer = app.answer().await.ok()?;
+    Some((200..400).contains(&answer.status.as_u16()))
 }

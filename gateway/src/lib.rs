@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod acts;
 pub mod admin;
+pub mod app;
 pub mod audit;
 pub mod builtin;
 pub mod chunks;

@@ -13,10 +13,10 @@ use filters::lockout::{Attempt, FailedAttempt};
 use filters::{Denial, Pending, Reason, WholeBody};
 use http::{Method, Version, header};
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v1::client::HttpSession as Client;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_timeout::timeout;
 
+use crate::app::{App, Fault};
 use crate::intake::{Cut, Intake};
 use crate::pool;
 use crate::spool::SpooledBody;
@@ -68,7 +68,7 @@ pub enum End {
     /// It broke off; the client's connection or stream must not be used again.
     Broken(&'static str),
     /// The app switched protocols; the 101 has not been sent.
-    Upgraded(Box<Client>, Box<ResponseHeader>),
+    Upgraded(Box<Wire>, Box<ResponseHeader>),
 }
 
 /// Why there was no answer.
@@ -113,10 +113,9 @@ impl Forward<'_> {
                 tried |= 1 << index;
                 continue;
             };
-            let hold = wire.hold();
-            let mut client = Box::new(Client::new(wire));
-            match self.ask(session, &mut client, &hold, head, body, watched).await {
-                Ok(()) => {}
+            let mut app = App::new(wire, self.timeouts.send);
+            let head = match self.ask(session, &mut app, &head, body, watched).await {
+                Ok(head) => head,
                 Err(Ask::Stale) if reused => {
                     fresh = true;
                     continue;
@@ -125,15 +124,15 @@ impl Forward<'_> {
                     return Err(unavailable("the app closed the connection without an answer"));
                 }
                 Err(Ask::Failed(failure)) => return Err(failure),
-            }
+            };
             let mut answer = Answer {
                 server: Arc::clone(server),
-                status: client.get_status().map_or(502, |status| status.as_u16()),
+                status: head.status.as_u16(),
                 waited: started.elapsed(),
                 failed_login: None,
                 end: End::Whole,
             };
-            answer.end = self.answer(session, client, body, pending, edit, &mut answer).await?;
+            answer.end = self.answer(session, (app, head), body, pending, edit, &mut answer).await?;
             return Ok(answer);
         }
     }
@@ -162,23 +161,21 @@ impl Forward<'_> {
     async fn ask(
         &self,
         session: &mut ServerSession,
-        client: &mut Client,
-        hold: &Hold,
-        head: Box<RequestHeader>,
+        app: &mut App,
+        head: &RequestHeader,
         body: &mut Outgoing,
         watched: bool,
-    ) -> Result<(), Ask> {
-        client.write_timeout = Some(self.timeouts.send);
+    ) -> Result<Box<ResponseHeader>, Ask> {
         let repeatable = matches!(body, Outgoing::Empty | Outgoing::Whole(_)) && is_idempotent(&head.method);
         let lost = |detail| if repeatable { Ask::Stale } else { Ask::Failed(unavailable(detail)) };
-        if client.write_request_header(head).await.is_err() {
+        if send_head(app, head, session, body).await.is_err() {
             // Not a byte of it can have been acted on when the very first write fails.
             return Err(Ask::Stale);
         }
         let mut sending = !matches!(body, Outgoing::Empty);
         if let Outgoing::Whole(whole) = body {
             sending = false;
-            if let Err(Sent::Unreadable) = send_whole(client, hold, whole).await {
+            if let Err(Sent::Unreadable) = send_whole(app, whole).await {
                 let denial = Denial::new(Reason::SpoolExhausted, "the spooled body cannot be read back");
                 return Err(Ask::Failed(Failure::Denied(denial)));
             }
@@ -186,49 +183,45 @@ impl Forward<'_> {
         loop {
             tokio::select! {
                 biased;
-                read = timeout(self.timeouts.read, client.read_response()) => match read {
-                    Ok(Ok(_)) if is_interim(client) => {}
-                    Ok(Ok(_)) => return Ok(()),
-                    Ok(Err(error)) if error.etype() == &pingora_core::ErrorType::ConnectionClosed => {
+                read = timeout(self.timeouts.read, app.answer()) => match read {
+                    Ok(Ok(head)) if is_interim(&head) => {}
+                    Ok(Ok(head)) => return Ok(head),
+                    Ok(Err(Fault::Closed)) => {
                         return Err(lost("the app closed the connection without an answer"));
                     }
-                    Ok(Err(_)) => return Err(lost("the app's answer cannot be read")),
+                    Ok(Err(Fault::Unreadable)) => return Err(lost("the app's answer cannot be read")),
                     Err(_) => {
                         let denial = Denial::new(Reason::UpstreamTimeout, "no answer from the app in time");
                         return Err(Ask::Failed(Failure::Denied(denial)));
                     }
                 },
                 next = next_from_client(session, body, sending), if sending || watched => {
-                    sending = pass_on(client, next.map_err(|cut| Ask::Failed(cut.into()))?).await;
+                    sending = pass_on(app, next.map_err(|cut| Ask::Failed(cut.into()))?).await;
                 }
             }
         }
     }
 
     /// The head as this app gets it, framed like the body.
-    fn framed_head(&self, session: &ServerSession, body: &Outgoing) -> Result<Box<RequestHeader>, Failure> {
+    fn framed_head(&self, session: &ServerSession, body: &Outgoing) -> Result<RequestHeader, Failure> {
         let mut head = (self.head)(session).map_err(Failure::Denied)?;
         head.set_version(Version::HTTP_11);
         if let Outgoing::Whole(whole) = body {
             let _ = head.insert_header(header::CONTENT_LENGTH, whole.len());
         }
-        Ok(Box::new(head))
+        Ok(head)
     }
 
     /// Passes the answer on, once everybody who waits for it has been told.
     async fn answer(
         &self,
         session: &mut ServerSession,
-        mut client: Box<Client>,
+        (mut app, mut head): (App, Box<ResponseHeader>),
         body: &mut Outgoing,
         mut pending: Pending,
         edit: &mut (dyn FnMut(&mut ResponseHeader) + Send),
         answer: &mut Answer,
     ) -> Result<End, Failure> {
-        let Some(head) = client.resp_header() else {
-            return Err(unavailable("the app sent no head"));
-        };
-        let mut head = Box::new(head.clone());
         if answer.status == 101 && !self.upgrade {
             return Err(unavailable("the app switched protocols unasked"));
         }
@@ -238,7 +231,7 @@ impl Forward<'_> {
         if answer.status == 101 {
             filters::headers::strip_response(&mut head, true);
             edit(&mut head);
-            return Ok(End::Upgraded(client, head));
+            return Ok(End::Upgraded(app.into_wire(), head));
         }
         let attempt = match pending.attempt {
             Some(mut attempt) => {
@@ -262,9 +255,12 @@ impl Forward<'_> {
         if session.write_response_header(head).await.is_err() {
             return Ok(End::Broken("the client went away"));
         }
-        let end = self.relay(session, &mut client, body, attempt, answer).await;
-        if let End::Whole = end {
-            self.keep(session, client, body, &answer.server).await;
+        let end = self.relay(session, &mut app, body, attempt, answer).await;
+        if let End::Whole = end
+            && let Some(address) = answer.server.address()
+            && let Some(wire) = app.into_idle()
+        {
+            pool::put(address, wire, self.upstream, Instant::now());
         }
         Ok(end)
     }
@@ -273,7 +269,7 @@ impl Forward<'_> {
     async fn relay(
         &self,
         session: &mut ServerSession,
-        client: &mut Client,
+        app: &mut App,
         body: &mut Outgoing,
         mut attempt: Option<Attempt>,
         answer: &mut Answer,
@@ -281,10 +277,10 @@ impl Forward<'_> {
         // The last bytes of an answer that is read by a rule wait until that rule has been told.
         let mut held = Bytes::new();
         let mut sending = matches!(body, Outgoing::Stream(_)) && !session.is_body_done();
-        while !client.is_body_done() {
+        while !app.is_done() {
             tokio::select! {
                 biased;
-                read = timeout(self.timeouts.read, client.read_body_bytes()) => match read {
+                read = timeout(self.timeouts.read, app.body()) => match read {
                     Ok(Ok(Some(mut bytes))) => {
                         if let Some(attempt) = &mut attempt {
                             attempt.chunk(&bytes);
@@ -299,7 +295,7 @@ impl Forward<'_> {
                     Err(_) => return End::Broken("the app fell silent in its answer"),
                 },
                 next = next_from_client(session, body, sending) => match next {
-                    Ok(next) => sending = pass_on(client, next).await,
+                    Ok(next) => sending = pass_on(app, next).await,
                     Err(_) => return End::Broken("the client went away"),
                 }
             }
@@ -311,25 +307,6 @@ impl Forward<'_> {
             return End::Broken("the client went away");
         }
         End::Whole
-    }
-
-    /// Keeps the connection for another request, when both sides are done with this one. An app that answered before
-    /// it was sent the whole body still waits for the rest: what were sent next would be that rest to it.
-    async fn keep(&self, session: &ServerSession, mut client: Box<Client>, body: &Outgoing, server: &Server) {
-        let announced = match body {
-            Outgoing::Empty => 0,
-            Outgoing::Whole(whole) => whole.len(),
-            Outgoing::Stream(_) => declared_length(session.req_header()).unwrap_or(u64::MAX),
-        };
-        client.respect_keepalive();
-        let Some(address) = server.address() else { return };
-        if client.body_bytes_sent() as u64 == announced
-            && client.will_keepalive()
-            && let Some(stream) = client.reuse().await
-            && let Ok(wire) = stream.into_any().downcast::<Wire>()
-        {
-            pool::put(address, wire, self.upstream, Instant::now());
-        }
     }
 }
 
@@ -352,38 +329,50 @@ fn is_idempotent(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE | Method::OPTIONS)
 }
 
-fn is_interim(client: &Client) -> bool {
-    client.get_status().is_some_and(|status| status.is_informational() && status.as_u16() != 101)
+fn is_interim(head: &ResponseHeader) -> bool {
+    head.status.is_informational() && head.status.as_u16() != 101
+}
+
+async fn send_head(
+    app: &mut App,
+    head: &RequestHeader,
+    session: &ServerSession,
+    body: &Outgoing,
+) -> std::io::Result<()> {
+    let length = match body {
+        Outgoing::Empty => 0,
+        Outgoing::Whole(whole) => whole.len(),
+        Outgoing::Stream(_) => declared_length(session.req_header()).unwrap_or(u64::MAX),
+    };
+    let mut wire = Vec::with_capacity(1024);
+    wire.extend_from_slice(head.method.as_str().as_bytes());
+    wire.push(b' ');
+    wire.extend_from_slice(head.raw_path());
+    wire.extend_from_slice(b" HTTP/1.1\r\n");
+    head.header_to_h1_wire(&mut wire);
+    wire.extend_from_slice(b"\r\n");
+    app.send_head(&wire, length, head.method == Method::HEAD).await
 }
 
 /// Writes a spooled body: what is in its file without reading it, the rest from memory. A failing connection is no error
 /// here: the app may have answered before it read it all.
-async fn send_whole(client: &mut Client, hold: &Hold, whole: &SpooledBody) -> Result<(), Sent> {
+async fn send_whole(app: &mut App, whole: &SpooledBody) -> Result<(), Sent> {
     let mut at = 0;
     if let Some((file, length)) = whole.file() {
-        hold.lend(Arc::clone(file), 0);
-        while at < length {
-            let piece = usize::try_from(length - at).map_or(STAND_IN.len(), |left| left.min(STAND_IN.len()));
-            if client.write_body(&STAND_IN[..piece]).await.is_err() {
-                return Ok(());
-            }
-            at += piece as u64;
+        if app.send_file(file, length).await.is_err() {
+            return Ok(());
         }
-        hold.give_back();
+        at = length;
     }
     while at < whole.len() {
         let bytes = whole.read(at..whole.len()).await.map_err(|_| Sent::Unreadable)?;
         at += bytes.len() as u64;
-        if client.write_body(&bytes).await.is_err() {
+        if app.send(&bytes).await.is_err() {
             return Ok(());
         }
     }
-    let _ = client.finish_body().await;
     Ok(())
 }
-
-/// Stands for as many bytes of a lent file.
-static STAND_IN: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// The next piece of the body, `None` at its end. Once it has ended: never anything, unless the client goes away.
 async fn next_from_client(
@@ -400,13 +389,10 @@ async fn next_from_client(
 }
 
 /// Whether more of the body is to be sent.
-async fn pass_on(client: &mut Client, next: Option<Bytes>) -> bool {
+async fn pass_on(app: &mut App, next: Option<Bytes>) -> bool {
     match next {
-        Some(bytes) => client.write_body(&bytes).await.is_ok(),
-        None => {
-            let _ = client.finish_body().await;
-            false
-        }
+        Some(bytes) => app.send(&bytes).await.is_ok(),
+        None => false,
     }
 }
 

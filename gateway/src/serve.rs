@@ -13,7 +13,6 @@ use filters::pipeline::Route;
 use filters::{Denial, FileReport, Findings, Pending, Reason};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v1::client::HttpSession as App;
 use pingora_http::{RequestHeader, ResponseHeader};
 
 use crate::connection::{self, Client};
@@ -102,7 +101,7 @@ enum Step {
     /// The client has its answer. `None` when the connection broke on the way.
     Answered(Option<After>),
     /// The app switched protocols; the client has not been told yet.
-    Upgraded(Box<App>, Box<ResponseHeader>),
+    Upgraded(Box<Wire>, Box<ResponseHeader>),
 }
 
 struct Journey<'a> {
@@ -363,7 +362,7 @@ impl Trail {
     async fn socket(
         &mut self,
         mut session: ServerSession,
-        app: Box<App>,
+        app: Box<Wire>,
         mut head: Box<ResponseHeader>,
         exchange: &Exchange,
         client: &Client,
@@ -390,15 +389,11 @@ impl Trail {
             early = session.read_request_body() => early.ok().flatten(),
             () = std::future::ready(()) => None,
         };
-        let (Some(mut client_wire), Some(app_wire)) =
-            (connection::wire_of(session), socket::wire_of(app).await)
-        else {
-            return;
-        };
+        let Some(mut client_wire) = connection::wire_of(session) else { return };
         client_wire.unread(early.as_deref().unwrap_or_default().into());
         let open = snapshot.route_metrics(exchange, &client.shared.metrics).websockets();
         open.inc();
-        let ended = socket::relay(client_wire, app_wire, terms, client.shared.phases.watch()).await;
+        let ended = socket::relay(client_wire, app, terms, client.shared.phases.watch()).await;
         open.dec();
         self.bytes_in = ended.bytes_in;
         self.bytes_out = ended.bytes_out;

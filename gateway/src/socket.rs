@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf, BytesMut};
 use filters::websocket::frame::{Breach, Sender, Watch, close_frame};
-use pingora_core::protocols::http::v1::client::HttpSession as App;
 use pingora_timeout::{sleep, timeout};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::watch::Receiver;
@@ -49,20 +48,6 @@ pub struct Ended {
     pub bytes_in: u64,
     /// Bytes to the client.
     pub bytes_out: u64,
-}
-
-/// The bytes of an app's connection behind the 101, and those it sent together with it.
-pub async fn wire_of(mut app: Box<App>) -> Option<Box<Wire>> {
-    let first = tokio::select! {
-        biased;
-        first = app.read_body_bytes() => first.ok()?,
-        () = std::future::ready(()) => None,
-    };
-    let mut wire: Box<Wire> = app.into_inner().into_any().downcast().ok()?;
-    if let Some(first) = first {
-        wire.unread(BytesMut::from(&first[..]));
-    }
-    Some(wire)
 }
 
 /// Relays until the socket ends.

@@ -1,16 +1,16 @@
-//! One byte stream, to a client or to an app: what Pingora's HTTP sessions read from and write to.
+//! One byte stream, to a client or to an app.
 //!
-//! Three things are done here that cost a system call, a copy or an ambiguity elsewhere. The head of a request is read
-//! whole, bounded in bytes, *before* any parser sees it, so that framing is judged on the bytes as they came. A response
-//! head can be held back until its first body bytes follow, so that a small answer is one `send`. And a spooled body
-//! goes from its file to the app without coming through here (`sendfile`), while the session believes that it writes.
+//! Three things are done here that cost a system call, a copy or an ambiguity elsewhere. A head is read whole, bounded in
+//! bytes, *before* any parser sees it, so that framing is judged on the bytes as they came. A head can be held back until
+//! its first body bytes follow, so that a small message is one `send`. And a spooled body goes from its file to the app
+//! without coming through here (`sendfile`).
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
@@ -50,14 +50,6 @@ pub struct Hold(Arc<Signs>);
 struct Signs {
     hold: AtomicBool,
     misframed: AtomicBool,
-    lent: AtomicBool,
-    file: Mutex<Option<Lent>>,
-}
-
-/// A file, and from where on its bytes take the place of those that are written.
-struct Lent {
-    file: Arc<File>,
-    at: i64,
 }
 
 impl Hold {
@@ -69,20 +61,6 @@ impl Hold {
     /// Whether what was read is no chunked body, though the head announced one.
     pub fn is_misframed(&self) -> bool {
         self.0.misframed.load(Ordering::Relaxed)
-    }
-
-    /// Has the wire send, for every byte that is written from here on, one of the file's from `at` on instead; until
-    /// [`give_back`](Self::give_back). For a plain connection; reads pages that the system has not cached while it waits.
-    pub fn lend(&self, file: Arc<File>, at: u64) {
-        let at = i64::try_from(at).unwrap_or(i64::MAX);
-        *self.0.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(Lent { file, at });
-        self.0.lent.store(true, Ordering::Relaxed);
-    }
-
-    /// What is written is what is sent again.
-    pub fn give_back(&self) {
-        self.0.lent.store(false, Ordering::Relaxed);
-        *self.0.file.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn take(&self) -> bool {
@@ -185,14 +163,21 @@ impl Wire {
         }
     }
 
-    /// Reads once more into the inbox. `false` when the connection ended.
-    pub async fn more(&mut self) -> bool {
-        self.inbox.reserve(READ);
-        let read = match &mut self.io {
+    /// Reads once more into the inbox, `room` bytes or somewhat more at most. Returns how many; 0 when the connection
+    /// ended.
+    pub async fn receive(&mut self, room: usize) -> io::Result<usize> {
+        if self.inbox.capacity() - self.inbox.len() < READ {
+            self.inbox.reserve(room);
+        }
+        match &mut self.io {
             Io::Tcp(stream) => stream.read_buf(&mut self.inbox).await,
             Io::Tls(stream) => stream.read_buf(&mut self.inbox).await,
-        };
-        matches!(read, Ok(n) if n > 0)
+        }
+    }
+
+    /// Reads once more into the inbox. `false` when the connection ended.
+    pub async fn more(&mut self) -> bool {
+        matches!(self.receive(READ).await, Ok(n) if n > 0)
     }
 
     /// Whether an idle connection is still good: neither closed nor with bytes nobody asked for. Costs a system call
@@ -209,20 +194,20 @@ impl Wire {
         let _ = AsyncWriteExt::shutdown(self).await;
     }
 
-    /// Sends some of the lent file's next bytes, `count` at most.
-    fn poll_lent(&mut self, cx: &mut Context<'_>, count: usize) -> Poll<io::Result<usize>> {
-        let mut lent = self.hold.0.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(lent), Io::Tcp(stream)) = (lent.as_mut(), &self.io) else {
-            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
-        };
+    /// Sends some of a file's bytes from `at` on, `count` at most, and returns how many. For a plain connection.
+    pub async fn send_file(&mut self, file: &File, at: u64, count: u64) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_outbox(cx)).await?;
+        let Io::Tcp(stream) = &self.io else { return Err(io::ErrorKind::Unsupported.into()) };
+        let mut at = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
         loop {
-            ready!(stream.poll_write_ready(cx))?;
-            let sent = stream
-                .try_io(Interest::WRITABLE, || Ok(sendfile(stream, &lent.file, Some(&mut lent.at), count)?));
+            stream.writable().await?;
+            let sent =
+                stream.try_io(Interest::WRITABLE, || Ok(sendfile(stream, file, Some(&mut at), count)?));
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(0) if count > 0 => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                sent => return Poll::Ready(sent),
+                Ok(0) if count > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                sent => return sent,
             }
         }
     }
@@ -282,10 +267,6 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        if this.hold.0.lent.load(Ordering::Relaxed) {
-            ready!(this.poll_outbox(cx))?;
-            return this.poll_lent(cx, buf.len());
-        }
         if this.outbox.is_empty() {
             if this.hold.take() && buf.len() <= HOLD {
                 this.outbox.extend_from_slice(buf);
@@ -401,31 +382,6 @@ mod tests {
         let (mut wire, mut client) = pair().await;
         client.write_all(&[b'a'; 3000]).await.unwrap();
         assert!(matches!(wire.read_head(1000).await, Err(NoHead::TooLarge)));
-    }
-
-    #[tokio::test]
-    async fn sends_a_lent_file_in_place_of_what_is_written() {
-        let (mut wire, mut client) = pair().await;
-        let all: Vec<u8> = (0..3_000_000_u32).map(|at| (at % 251) as u8).collect();
-        let mut file = tempfile::tempfile().unwrap();
-        io::Write::write_all(&mut file, &all).unwrap();
-        let hold = wire.hold();
-        let sending = tokio::spawn(async move {
-            hold.next_write();
-            wire.write_all(b"head").await.unwrap();
-            hold.lend(Arc::new(file), 10);
-            for _ in 0..29 {
-                wire.write_all(&[0; 100_000]).await.unwrap();
-            }
-            hold.give_back();
-            wire.write_all(b"tail").await.unwrap();
-            hold.lend(Arc::new(tempfile::tempfile().unwrap()), 0);
-            assert!(wire.write_all(b"more than there is").await.is_err());
-        });
-        let mut seen = Vec::new();
-        client.read_to_end(&mut seen).await.unwrap();
-        sending.await.unwrap();
-        assert!(seen == [b"head", &all[10..2_900_010], b"tail"].concat());
     }
 
     #[tokio::test]

@@ -1,0 +1,465 @@
+//! One request to an app over HTTP/1.1 (RFC 9112): a head and a body go out, a head and a body come back.
+//!
+//! Where an answer ends is never guessed: a length that is no number, two different ones, or chunks that are none make it
+//! unreadable. What ends with the connection is marked so, because nobody can tell it from what broke off. Every future
+//! here may be dropped while it waits to read; what was read is still there for the next.
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Version};
+use pingora_http::{ResponseHeader, header_value_from_raw};
+use pingora_timeout::timeout;
+use tokio::io::AsyncWriteExt;
+
+use crate::chunks::Chunks;
+use crate::wire::{NoHead, Wire};
+
+/// Bytes of an answer's head.
+const MAX_HEAD: usize = 1 << 20;
+
+/// Bytes of body that are read at a time, at most.
+const BODY: usize = 64 * 1024;
+
+/// Lines of an answer's head.
+const MAX_FIELDS: usize = 256;
+
+/// A connection to an app, from a request's first byte to its answer's last.
+pub struct App {
+    wire: Box<Wire>,
+    patience: Duration,
+    to_send: u64,
+    bodiless: bool,
+    rest: Rest,
+    keep: bool,
+}
+
+/// What is still to come of the answer's body.
+enum Rest {
+    /// Its head has not come yet.
+    Unknown,
+    Length(u64),
+    Chunked(Chunks),
+    UntilClose,
+    Nothing,
+}
+
+/// Why there is no answer, or no more of it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The app closed the connection, or it broke.
+    Closed,
+    /// What it sent is no answer.
+    Unreadable,
+}
+
+impl App {
+    /// Over a connection on which nothing is under way. `patience` bounds each write.
+    pub fn new(wire: Box<Wire>, patience: Duration) -> Self {
+        Self { wire, patience, to_send: 0, bodiless: false, rest: Rest::Unknown, keep: false }
+    }
+
+    /// Sends the head of a request that is followed by `length` bytes of body. An answer to HEAD has no body.
+    pub async fn send_head(&mut self, head: &[u8], length: u64, is_head: bool) -> io::Result<()> {
+        self.to_send = length;
+        self.bodiless = is_head;
+        self.write(head).await
+    }
+
+    /// Sends the next bytes of the body; an error when they are more than were announced.
+    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.announced(bytes.len() as u64)?;
+        self.write(bytes).await?;
+        self.to_send -= bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Sends the first `length` bytes of a file as the next bytes of the body, without reading them here. Reads pages
+    /// that the system has not cached while it waits.
+    pub async fn send_file(&mut self, file: &File, length: u64) -> io::Result<()> {
+        self.announced(length)?;
+        let mut at = 0;
+        while at < length {
+            match timeout(self.patience, self.wire.send_file(file, at, length - at)).await {
+                Ok(sent) => at += sent? as u64,
+                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+        self.to_send -= length;
+        Ok(())
+    }
+
+    fn announced(&self, more: u64) -> io::Result<()> {
+        if more > self.to_send { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match timeout(self.patience, self.wire.write_all(bytes)).await {
+            Ok(written) => written,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// The next head: an interim one (1xx), after which another follows, or the answer's own.
+    pub async fn answer(&mut self) -> Result<Box<ResponseHeader>, Fault> {
+        let length = self.wire.read_head(MAX_HEAD).await.map_err(|error| match error {
+            NoHead::Closed { .. } => Fault::Closed,
+            NoHead::TooLarge => Fault::Unreadable,
+        })?;
+        let raw = self.wire.inbox().split_to(length).freeze();
+        let mut head = parse(&raw).ok_or(Fault::Unreadable)?;
+        match head.status.as_u16() {
+            101 => self.rest = Rest::Nothing,
+            100..200 => {}
+            status => {
+                self.keep = is_kept(&head);
+                self.rest = self.framing(&mut head, status)?;
+            }
+        }
+        Ok(head)
+    }
+
+    /// RFC 9112 section 6.3.
+    fn framing(&mut self, head: &mut ResponseHeader, status: u16) -> Result<Rest, Fault> {
+        if let Some(last) = head.headers.get_all(TRANSFER_ENCODING).iter().next_back() {
+            let chunked = words(last).next_back().is_some_and(|word| word.eq_ignore_ascii_case(b"chunked"));
+            head.remove_header(&CONTENT_LENGTH);
+            // An HTTP/1.0 server that says so may mean anything by it.
+            self.keep &= chunked && head.version == Version::HTTP_11;
+            let rest = if chunked { Rest::Chunked(Chunks::of_answer()) } else { Rest::UntilClose };
+            return Ok(if self.bodiless || matches!(status, 204 | 304) { Rest::Nothing } else { rest });
+        }
+        let length = content_length(head)?;
+        Ok(match length {
+            _ if self.bodiless || matches!(status, 204 | 304) => Rest::Nothing,
+            Some(0) => Rest::Nothing,
+            Some(length) => Rest::Length(length),
+            None => {
+                self.keep = false;
+                Rest::UntilClose
+            }
+        })
+    }
+
+    /// The next bytes of the answer's body; none at its end.
+    pub async fn body(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
+            let inbox = self.wire.inbox();
+            match &mut self.rest {
+                Rest::Unknown | Rest::Nothing => return Ok(None),
+                Rest::Length(left) if !inbox.is_empty() => {
+                    let n = usize::try_from(*left).map_or(inbox.len(), |left| left.min(inbox.len()));
+                    *left -= n as u64;
+                    if *left == 0 {
+                        self.rest = Rest::Nothing;
+                    }
+                    return Ok(Some(inbox.split_to(n).freeze()));
+                }
+                Rest::Chunked(chunks) if !inbox.is_empty() => {
+                    let data = chunks.decode(inbox).ok_or(Fault::Unreadable)?;
+                    if chunks.is_done() {
+                        self.rest = Rest::Nothing;
+                    }
+                    if !data.is_empty() {
+                        return Ok(Some(data));
+                    }
+                    continue;
+                }
+                Rest::UntilClose if !inbox.is_empty() => return Ok(Some(inbox.split().freeze())),
+                Rest::Length(_) | Rest::Chunked(_) | Rest::UntilClose => {}
+            }
+            match self.wire.receive(BODY).await {
+                Ok(0) if matches!(self.rest, Rest::UntilClose) => self.rest = Rest::Nothing,
+                Ok(0) | Err(_) => return Err(Fault::Closed),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Whether the answer's body has been read to its end.
+    pub fn is_done(&self) -> bool {
+        matches!(self.rest, Rest::Nothing)
+    }
+
+    /// The connection, when another request may follow on it: both sides are done, and the app has not said that it
+    /// will close. An app that answered before it was sent the whole body still waits for the rest.
+    pub fn into_idle(mut self) -> Option<Box<Wire>> {
+        let good = self.keep && self.is_done() && self.to_send == 0 && self.wire.inbox().is_empty();
+        good.then_some(self.wire)
+    }
+
+    /// The connection as it is, for what follows a 101.
+    pub fn into_wire(self) -> Box<Wire> {
+        self.wire
+    }
+}
+
+/// A head with its fields in the case they were written in.
+fn parse(raw: &Bytes) -> Option<Box<ResponseHeader>> {
+    let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let mut parser = httparse::ParserConfig::default();
+    // RFC 9112 section 5.1: a proxy takes the blanks away. Section 5.2: a folded line becomes one.
+    parser.allow_spaces_after_header_name_in_responses(true);
+    parser.allow_obsolete_multiline_headers_in_responses(true);
+    let whole = parser.parse_response_with_uninit_headers(&mut parsed, raw, &mut fields).ok()?;
+    if whole != httparse::Status::Complete(raw.len()) {
+        return None;
+    }
+    let mut head = Box::new(ResponseHeader::build(parsed.code?, Some(parsed.headers.len() + ADDED)).ok()?);
+    head.set_version(if parsed.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 });
+    head.set_reason_phrase(parsed.reason).ok()?;
+    for field in &*parsed.headers {
+        let value = header_value_from_raw(raw.slice_ref(field.value));
+        head.append_header(raw.slice_ref(field.name.as_bytes()), value).ok()?;
+    }
+    Some(head)
+}
+
+/// Fields that are usually added to an answer on its way.
+const ADDED: usize = 6;
+
+/// The one length of all lines and entries, which is then the only one said; nothing when there is none.
+fn content_length(head: &mut ResponseHeader) -> Result<Option<u64>, Fault> {
+    let mut lines = head.headers.get_all(CONTENT_LENGTH).iter();
+    let (Some(first), second) = (lines.next(), lines.next()) else { return Ok(None) };
+    if second.is_none()
+        && let Some(length) = number(first.as_bytes())
+    {
+        return Ok(Some(length));
+    }
+    let all: Vec<Option<u64>> =
+        head.headers.get_all(CONTENT_LENGTH).iter().flat_map(words).map(number).collect();
+    let length = all[0].ok_or(Fault::Unreadable)?;
+    if all.iter().any(|other| *other != Some(length)) {
+        return Err(Fault::Unreadable);
+    }
+    head.insert_header(CONTENT_LENGTH, length).map_err(|_| Fault::Unreadable)?;
+    Ok(Some(length))
+}
+
+/// Digits alone, below 2⁶⁴.
+fn number(digits: &[u8]) -> Option<u64> {
+    let all = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    all.then(|| std::str::from_utf8(digits).ok()?.parse().ok()).flatten()
+}
+
+/// Whether the app keeps the connection open (RFC 9112 section 9.3).
+fn is_kept(head: &ResponseHeader) -> bool {
+    let says = |wanted: &str| says(&head.headers, wanted);
+    !says("close") && (head.version == Version::HTTP_11 || says("keep-alive"))
+}
+
+fn says(headers: &HeaderMap, wanted: &str) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(words)
+        .any(|word| word.eq_ignore_ascii_case(wanted.as_bytes()))
+}
+
+fn words(line: &HeaderValue) -> impl DoubleEndedIterator<Item = &[u8]> {
+    line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn pair() -> (App, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let wire = Wire::tcp(listener.accept().await.unwrap().0);
+        (App::new(Box::new(wire), Duration::from_secs(10)), server)
+    }
+
+    /// What is read when the app says this in pieces of `size` bytes and then closes, or not; and whether another request
+    /// may follow.
+    async fn heard(
+        text: &[u8],
+        size: usize,
+        closes: bool,
+        is_head: bool,
+    ) -> Result<(ResponseHeader, Vec<u8>, bool), Fault> {
+        let (mut app, mut server) = pair().await;
+        app.send_head(b"GET / HTTP/1.1\r\n\r\n", 0, is_head).await.unwrap();
+        let pieces: Vec<Vec<u8>> = text.chunks(size).map(<[u8]>::to_vec).collect();
+        server.set_nodelay(true).unwrap();
+        let says = tokio::spawn(async move {
+            server.read_exact(&mut [0; 18]).await.unwrap();
+            for piece in pieces {
+                server.write_all(&piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            (!closes).then_some(server)
+        });
+        let read = async {
+            let mut head = app.answer().await?;
+            while head.status.is_informational() && head.status != 101 {
+                head = app.answer().await?;
+            }
+            let mut body = Vec::new();
+            while let Some(bytes) = app.body().await? {
+                assert!(!bytes.is_empty());
+                body.extend_from_slice(&bytes);
+            }
+            Ok((*head, body))
+        };
+        let read = read.await;
+        let _server = says.await.unwrap();
+        read.map(|(head, body)| (head, body, app.into_idle().is_some()))
+    }
+
+    /// The same, however it is cut.
+    async fn answer(text: &str, closes: bool) -> Result<(String, bool), Fault> {
+        let whole = heard(text.as_bytes(), usize::MAX, closes, false).await;
+        let whole = whole.map(|(_, body, kept)| (String::from_utf8(body).unwrap(), kept));
+        for size in [1, 7] {
+            let cut = heard(text.as_bytes(), size, closes, false).await;
+            let cut = cut.map(|(_, body, kept)| (String::from_utf8(body).unwrap(), kept));
+            assert_eq!(cut, whole, "{text:?} in pieces of {size}");
+        }
+        whole
+    }
+
+    #[tokio::test]
+    async fn an_answer_ends_where_it_says() {
+        for (text, body, kept) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "", true),
+            ("HTTP/1.1 204 No Content\r\n\r\n", "", true),
+            ("HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", "", true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 5\r\n\r\nhello", "hello", true),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x, Close\r\n\r\nhello", "hello", false),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello", false),
+            ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello", "hello", true),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n1;a=b\r\n!\r\n0\r\nX: y\r\n\r\n",
+                "hello!",
+                true,
+            ),
+            ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", "a", false),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, Chunked\r\nContent-Length: 3\r\n\r\n1\r\na\r\n0\r\n\r\n",
+                "a",
+                true,
+            ),
+            (
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                "ok",
+                true,
+            ),
+        ] {
+            assert_eq!(answer(text, false).await, Ok((body.to_owned(), kept)), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_ends_with_the_connection() {
+        for text in [
+            "HTTP/1.1 200 OK\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 2\r\n\r\nhello",
+        ] {
+            assert_eq!(answer(text, true).await, Ok(("hello".to_owned(), false)), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_breaks_off_is_not_whole() {
+        for text in [
+            "HTTP/1.1 200",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n",
+        ] {
+            assert_eq!(answer(text, true).await, Err(Fault::Closed), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_framed_twice_or_not_at_all_is_no_answer() {
+        for text in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5,\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551616\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        ] {
+            assert_eq!(answer(text, false).await, Err(Fault::Unreadable), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_head_has_no_body_and_keeps_its_length() {
+        let text = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        let (head, body, kept) = heard(text, usize::MAX, false, true).await.unwrap();
+        assert_eq!((&head.headers["content-length"], body.len(), kept), (&HeaderValue::from(5), 0, true));
+    }
+
+    #[tokio::test]
+    async fn fields_keep_their_case_and_folded_ones_become_one_line() {
+        let text =
+            b"HTTP/1.1 299 Fine by me\r\nX-Odd-CASE : a\r\n  b\r\nx-odd-case: c\r\nContent-Length: 0\r\n\r\n";
+        let (head, ..) = heard(text, usize::MAX, false, false).await.unwrap();
+        assert_eq!(head.get_reason_phrase(), Some("Fine by me"));
+        let mut wire = Vec::new();
+        head.header_to_h1_wire(&mut wire);
+        assert_eq!(
+            String::from_utf8(wire).unwrap(),
+            "X-Odd-CASE: a b\r\nx-odd-case: c\r\nContent-Length: 0\r\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_connection_with_more_on_it_than_was_asked_for_is_not_used_again() {
+        let text = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n";
+        let (_, body, kept) = heard(text, usize::MAX, false, false).await.unwrap();
+        assert_eq!((body.as_slice(), kept), (&b"ok"[..], false));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_as_long_as_was_announced() {
+        let (mut app, mut server) = pair().await;
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &[b'f'; 3_000_000]).unwrap();
+        let sending = tokio::spawn(async move {
+            app.send_head(b"head;", 3_000_002, false).await.unwrap();
+            app.send_file(&file, 3_000_000).await.unwrap();
+            app.send(b"t").await.unwrap();
+            assert!(app.send(b"oo").await.is_err(), "more than was announced");
+            assert!(app.send_file(&file, 2).await.is_err());
+            app.send(b"o").await.unwrap();
+        });
+        let mut seen = Vec::new();
+        server.read_to_end(&mut seen).await.unwrap();
+        sending.await.unwrap();
+        assert!(seen == [&b"head;"[..], &[b'f'; 3_000_000], b"to"].concat());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_shorter_than_announced_is_an_error() {
+        let (mut app, _server) = pair().await;
+        app.send_head(b"head;", 10, false).await.unwrap();
+        assert!(app.send_file(&tempfile::tempfile().unwrap(), 10).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_app_that_is_owed_part_of_a_body_is_not_asked_again() {
+        let (mut app, mut server) = pair().await;
+        app.send_head(b"head;", 5, false).await.unwrap();
+        server.write_all(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        assert_eq!(app.answer().await.unwrap().status, 413);
+        assert!(app.is_done() && app.into_idle().is_none());
+    }
+}
