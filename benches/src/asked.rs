@@ -75,7 +75,7 @@ impl Asked {
 }
 
 /// The head as it came, the one for the app, and what is known.
-pub type Admitted = (RequestHeader, RequestHeader, Exchange);
+pub type Admitted = (RequestHeader, Vec<u8>, Exchange);
 
 /// Admits a request that must pass, as it must before an app is asked, and gives back all that was made on the way.
 ///
@@ -88,6 +88,7 @@ pub fn admit(pipeline: &Pipeline, asked: &Asked, mut header: RequestHeader) -> A
     let outgoing = admitted
         .expect("nothing here is asked over the network")
         .and_then(|route| pipeline.outgoing(&header, route, &arrival, &exchange))
+        .map(|head| head.to_wire())
         .unwrap_or_else(|denial| panic!("refused: {}", denial.detail));
     (header, outgoing, exchange)
 }

@@ -22,6 +22,7 @@ pub use question::Question;
 use crate::denial::{Denial, Reason};
 use crate::exchange::{Arrival, Exchange};
 use crate::framing;
+use crate::outgoing::OutgoingHead;
 use crate::pipeline::{Pipeline, Route, name_host, name_target};
 use crate::redirect;
 use crate::scrub::Scrubber;
@@ -403,9 +404,9 @@ impl<'a> Walk<'a> {
         name: &str,
         route: &Route,
         original: &RequestHeader,
-        request: &RequestHeader,
+        outgoing: &OutgoingHead<'_>,
     ) -> Outcome {
-        let (before, after) = (&original.headers, &request.headers);
+        let (before, after) = (&original.headers, &outgoing.headers());
         let is_same = |name: &HeaderName| before.get_all(name).iter().eq(after.get_all(name));
         let mut set: Vec<HeaderLine> = after
             .iter()
@@ -430,8 +431,8 @@ impl<'a> Walk<'a> {
         Outcome::Upstream {
             name: name.to_owned(),
             servers: servers.into_iter().flatten().map(|server| server.address.clone()).collect(),
-            method: request.method.to_string(),
-            path: self.url(&String::from_utf8_lossy(request.raw_path())),
+            method: outgoing.method().to_owned(),
+            path: self.url(&String::from_utf8_lossy(outgoing.target())),
             set,
             cut,
         }

@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 
-use crate::denial::{Denial, Reason};
+use crate::denial::Denial;
 use crate::facts::Caller;
-use crate::headers::{self, add_request};
+use crate::headers;
+use crate::outgoing::OutgoingHead;
 use crate::path::push_escaped;
 
 /// What a trusted peer said about where a request came from. Empty for everybody else.
@@ -80,28 +81,21 @@ pub struct Forwarding<'a> {
     pub trace: &'a Trace,
 }
 
-/// More fields than the gateway ever adds.
-const ADDED: usize = 16;
-
 impl Forwarding<'_> {
-    /// The head an app gets: what may reach it of the client's, and what the gateway says. Names are written as
-    /// HTTP/2 has them, in lower case, or in their usual capitals; RFC 9110 section 5.1 has both mean the same.
-    pub fn head(&self, request: &RequestHeader, websocket: bool) -> Result<RequestHeader, Denial> {
-        let size = request.headers.len() + ADDED;
-        let mut head =
-            RequestHeader::build_no_case(request.method.clone(), request.raw_path(), Some(size))
-                .map_err(|_| Denial::new(Reason::RequestMalformed, "a target that cannot be written"))?;
+    /// The head an app gets: what may reach it of the client's, and what the gateway says.
+    pub fn head<'r>(&self, request: &'r RequestHeader, websocket: bool) -> Result<OutgoingHead<'r>, Denial> {
+        let mut head = OutgoingHead::new(request)?;
         headers::pass_on(request, websocket, &mut head)?;
         self.say(&mut head);
         if self.trace.continued {
             for value in request.headers.get_all(TRACESTATE) {
-                add_request(&mut head, TRACESTATE, value.clone());
+                head.add(TRACESTATE, value.clone());
             }
         }
         Ok(head)
     }
 
-    fn say(&self, head: &mut RequestHeader) {
+    fn say(&self, head: &mut OutgoingHead<'_>) {
         let client = address(self.client);
         let chain = match &self.incoming.chain {
             Some(chain) => {
@@ -113,7 +107,7 @@ impl Forwarding<'_> {
             }
             None => client.clone(),
         };
-        let mut say = |name, value| add_request(head, name, value);
+        let mut say = |name, value| head.add(name, value);
         say(X_REQUEST_ID, encoded(self.request_id));
         say(X_REAL_IP, client);
         say(X_FORWARDED_FOR, chain);
@@ -320,7 +314,7 @@ mod tests {
             caller,
             trace: &trace,
         };
-        forwarding.head(&request, false).unwrap().headers.clone()
+        forwarding.head(&request, false).unwrap().headers()
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod jws;
 pub mod jwt;
 pub mod language;
 pub mod lockout;
+pub mod outgoing;
 pub mod path;
 pub mod pending;
 pub mod pipeline;

@@ -16,6 +16,7 @@ use crate::forwarded::{Forwarding, Incoming, Trace};
 use crate::identity::Identities;
 use crate::jwks::{KeySets, Wanted};
 use crate::lockout::LockoutTable;
+use crate::outgoing::OutgoingHead;
 use crate::rate::RateTables;
 use crate::redirect::{Filling, Template};
 use crate::router::Router;
@@ -210,13 +211,13 @@ impl Pipeline {
 
     /// The head the upstream gets, but for the framing of its body: what the client said, without what concerns only
     /// its own connection and what only the gateway may say; what the gateway says; the operator's changes.
-    pub fn outgoing(
+    pub fn outgoing<'r>(
         &self,
-        request: &RequestHeader,
+        request: &'r RequestHeader,
         route: &Route,
         arrival: &Arrival<'_>,
         exchange: &Exchange,
-    ) -> Result<RequestHeader, Denial> {
+    ) -> Result<OutgoingHead<'r>, Denial> {
         let Some(trace) = &exchange.trace else {
             return Err(Denial::new(Reason::Internal, "a request that was not admitted"));
         };
@@ -234,7 +235,7 @@ impl Pipeline {
         };
         let mut head = forwarding.head(request, exchange.socket.is_some())?;
         for (name, value) in &exchange.request_headers {
-            headers::add_request(&mut head, name.clone(), value.clone());
+            head.add(name.clone(), value.clone());
         }
         headers::edit_request(&route.settings.request_headers, &mut head);
         Ok(head)

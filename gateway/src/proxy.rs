@@ -13,7 +13,7 @@ use filters::lockout::{Attempt, FailedAttempt};
 use filters::{Denial, Pending, Reason, WholeBody};
 use http::{Method, Version, header};
 use pingora_core::protocols::http::ServerSession;
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
 
 use crate::app::{App, Fault};
@@ -33,8 +33,8 @@ pub struct Forward<'a> {
     pub upgrade: bool,
     /// The switch of the client's wire, when it has one.
     pub hold: Option<&'a Hold>,
-    /// Makes the head the app gets, but for the framing of its body.
-    pub head: &'a (dyn Fn(&ServerSession) -> Result<RequestHeader, Denial> + Sync),
+    /// The head the app gets.
+    pub head: &'a [u8],
 }
 
 /// The request's body, on its way to the app.
@@ -103,7 +103,6 @@ impl Forward<'_> {
         let mut tried = 0;
         let mut fresh = false;
         loop {
-            let head = self.framed_head(session, body)?;
             let Some(index) = self.upstream.choose(tried, now_ms()) else {
                 return Err(unavailable("no server of the upstream is up"));
             };
@@ -114,7 +113,7 @@ impl Forward<'_> {
                 continue;
             };
             let mut app = App::new(wire, self.timeouts.send);
-            let head = match self.ask(session, &mut app, &head, body, watched).await {
+            let head = match self.ask(session, &mut app, body, watched).await {
                 Ok(head) => head,
                 Err(Ask::Stale) if reused => {
                     fresh = true;
@@ -162,13 +161,18 @@ impl Forward<'_> {
         &self,
         session: &mut ServerSession,
         app: &mut App,
-        head: &RequestHeader,
         body: &mut Outgoing,
         watched: bool,
     ) -> Result<Box<ResponseHeader>, Ask> {
-        let repeatable = matches!(body, Outgoing::Empty | Outgoing::Whole(_)) && is_idempotent(&head.method);
+        let method = &session.req_header().method;
+        let repeatable = matches!(body, Outgoing::Empty | Outgoing::Whole(_)) && is_idempotent(method);
         let lost = |detail| if repeatable { Ask::Stale } else { Ask::Failed(unavailable(detail)) };
-        if send_head(app, head, session, body).await.is_err() {
+        let length = match body {
+            Outgoing::Empty => 0,
+            Outgoing::Whole(whole) => whole.len(),
+            Outgoing::Stream(_) => declared_length(session.req_header()).unwrap_or(u64::MAX),
+        };
+        if app.send_head(self.head, length, *method == Method::HEAD).await.is_err() {
             // Not a byte of it can have been acted on when the very first write fails.
             return Err(Ask::Stale);
         }
@@ -200,16 +204,6 @@ impl Forward<'_> {
                 }
             }
         }
-    }
-
-    /// The head as this app gets it, framed like the body.
-    fn framed_head(&self, session: &ServerSession, body: &Outgoing) -> Result<RequestHeader, Failure> {
-        let mut head = (self.head)(session).map_err(Failure::Denied)?;
-        head.set_version(Version::HTTP_11);
-        if let Outgoing::Whole(whole) = body {
-            let _ = head.insert_header(header::CONTENT_LENGTH, whole.len());
-        }
-        Ok(head)
     }
 
     /// Passes the answer on, once everybody who waits for it has been told.
@@ -331,27 +325,6 @@ fn is_idempotent(method: &Method) -> bool {
 
 fn is_interim(head: &ResponseHeader) -> bool {
     head.status.is_informational() && head.status.as_u16() != 101
-}
-
-async fn send_head(
-    app: &mut App,
-    head: &RequestHeader,
-    session: &ServerSession,
-    body: &Outgoing,
-) -> std::io::Result<()> {
-    let length = match body {
-        Outgoing::Empty => 0,
-        Outgoing::Whole(whole) => whole.len(),
-        Outgoing::Stream(_) => declared_length(session.req_header()).unwrap_or(u64::MAX),
-    };
-    let mut wire = Vec::with_capacity(1024);
-    wire.extend_from_slice(head.method.as_str().as_bytes());
-    wire.push(b' ');
-    wire.extend_from_slice(head.raw_path());
-    wire.extend_from_slice(b" HTTP/1.1\r\n");
-    head.header_to_h1_wire(&mut wire);
-    wire.extend_from_slice(b"\r\n");
-    app.send_head(&wire, length, head.method == Method::HEAD).await
 }
 
 /// Writes a spooled body: what is in its file without reading it, the rest from memory. A failing connection is no error

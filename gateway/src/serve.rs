@@ -10,7 +10,7 @@ use filters::body::declared_length;
 use filters::exchange::{Arrival, Exchange};
 use filters::lockout::FailedAttempt;
 use filters::pipeline::Route;
-use filters::{Denial, FileReport, Findings, Pending, Reason};
+use filters::{Denial, FileReport, Findings, Pending, Reason, WholeBody};
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -160,9 +160,14 @@ impl Journey<'_> {
         };
         let upstream = &snapshot.upstreams[target];
         let exchange = &*self.exchange;
-        let head = |session: &ServerSession| {
-            snapshot.pipeline.outgoing(session.req_header(), route, arrival, exchange)
-        };
+        let mut head = snapshot
+            .pipeline
+            .outgoing(session.req_header(), route, arrival, exchange)
+            .map_err(Failure::Denied)?;
+        if let Outgoing::Whole(whole) = &body {
+            head.set_length(whole.len());
+        }
+        let head = head.to_wire();
         let forward = Forward {
             upstream,
             timeouts: route.settings.timeouts.unwrap_or(upstream.timeouts),
