@@ -22,14 +22,21 @@ use crate::facts::Token;
 pub struct Credential<'p> {
     /// As it was found, nothing of it verified.
     pub token: Token,
-    /// Never empty.
-    pub places: Vec<&'p CredentialPlace>,
+    place: &'p CredentialPlace,
+    others: Vec<&'p CredentialPlace>,
+}
+
+impl Credential<'_> {
+    /// Whether it stood here, among other places perhaps.
+    pub fn stood_in(&self, place: &CredentialPlace) -> bool {
+        self.place == place || self.others.contains(&place)
+    }
 }
 
 /// Finds the credential in the places given and cuts it from the query. `websocket` is what the subprotocol offered,
 /// cut out already. None when no place has one; refuses when there is more than one.
 pub fn take<'p>(
-    places: &[&'p CredentialPlace],
+    places: &'p [CredentialPlace],
     request: &mut RequestHeader,
     websocket: Option<&str>,
 ) -> Result<Option<Credential<'p>>, Denial> {
@@ -40,29 +47,29 @@ pub fn take<'p>(
             cut_from_query(request, name, |token| search.add(place, token))?;
         }
     }
-    if request.headers.get_all(AUTHORIZATION).iter().nth(1).is_some() {
+    let mut lines = request.headers.get_all(AUTHORIZATION).iter();
+    let authorization = lines.next();
+    if lines.next().is_some() {
         return Err(Denial::new(Reason::RequestMalformed, "two Authorization headers"));
     }
     for place in places {
         match place {
             CredentialPlace::Query(_) => {}
             CredentialPlace::Header => {
-                if let Some(token) =
-                    request.headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()))
-                {
-                    search.add(place, &text(token));
+                if let Some(token) = authorization.and_then(|value| bearer(value.as_bytes())) {
+                    search.add(place, text(token));
                 }
             }
             CredentialPlace::Cookie(name) => {
                 for value in cookies(request, name) {
                     if let Some(token) = cookie_token(value) {
-                        search.add(place, &token);
+                        search.add(place, token);
                     }
                 }
             }
             CredentialPlace::WebSocket(_) => {
                 if let Some(token) = websocket {
-                    search.add(place, token);
+                    search.add(place, Cow::Borrowed(token));
                 }
             }
         }
@@ -83,7 +90,7 @@ pub fn forward(request: &mut RequestHeader, token: &str) -> Result<(), Denial> {
         return Ok(());
     }
     let unwritable = |_| Denial::new(Reason::RequestMalformed, "the credential cannot stand in a header");
-    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(unwritable)?;
+    let mut value = HeaderValue::try_from(["Bearer ", token].concat()).map_err(unwritable)?;
     value.set_sensitive(true);
     request
         .insert_header(AUTHORIZATION, value)
@@ -91,19 +98,18 @@ pub fn forward(request: &mut RequestHeader, token: &str) -> Result<(), Denial> {
 }
 
 /// Keeps the credential from the app behind: takes it out of `Authorization` and of the cookies on the list.
-pub fn withhold(request: &mut RequestHeader, places: &[&CredentialPlace]) -> Result<(), Denial> {
+pub fn withhold(request: &mut RequestHeader, places: &[CredentialPlace]) -> Result<(), Denial> {
     request.remove_header(&AUTHORIZATION);
-    let names: Vec<&str> = places
-        .iter()
-        .filter_map(|place| match place {
+    let names = || {
+        places.iter().filter_map(|place| match place {
             CredentialPlace::Cookie(name) => Some(name.as_str()),
             _ => None,
         })
-        .collect();
-    if names.iter().all(|name| cookies(request, name).next().is_none()) {
+    };
+    if names().all(|name| cookies(request, name).next().is_none()) {
         return Ok(());
     }
-    let ours = |pair: &[u8]| names.iter().any(|name| split_pair(pair).0 == name.as_bytes());
+    let ours = |pair: &[u8]| names().any(|name| split_pair(pair).0 == name.as_bytes());
     let kept: Vec<Vec<u8>> = request
         .headers
         .get_all(COOKIE)
@@ -129,11 +135,14 @@ struct Search<'p> {
 }
 
 impl<'p> Search<'p> {
-    fn add(&mut self, place: &'p CredentialPlace, token: &str) {
+    fn add(&mut self, place: &'p CredentialPlace, token: Cow<'_, str>) {
         match &mut self.found {
-            None => self.found = Some(Credential { token: Token(token.to_owned()), places: vec![place] }),
+            None => {
+                let token = Token(token.into_owned());
+                self.found = Some(Credential { token, place, others: Vec::new() });
+            }
             Some(found) if found.token.0 != token => self.conflict = true,
-            Some(found) if !found.places.contains(&place) => found.places.push(place),
+            Some(found) if !found.stood_in(place) => found.others.push(place),
             Some(_) => {}
         }
     }
@@ -166,12 +175,18 @@ fn split_pair(pair: &[u8]) -> (&[u8], &[u8]) {
 
 /// The token in a cookie's value, which may be quoted (RFC 6265 section 4.1.1), percent-encoded, and led by `Bearer`.
 /// Empty, `false`, `null` and `undefined` are what front ends leave behind after a logout: no credential.
-fn cookie_token(value: &[u8]) -> Option<String> {
+fn cookie_token(value: &[u8]) -> Option<Cow<'_, str>> {
     let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-    let decoded = percent_decoded(quoted.unwrap_or(value));
-    let token = bearer(&decoded).unwrap_or(decoded.trim_ascii());
+    match percent_decoded(quoted.unwrap_or(value)) {
+        Cow::Borrowed(value) => plain_cookie_token(value).map(text),
+        Cow::Owned(value) => plain_cookie_token(&value).map(|token| Cow::Owned(text(token).into_owned())),
+    }
+}
+
+fn plain_cookie_token(value: &[u8]) -> Option<&[u8]> {
+    let token = bearer(value).unwrap_or(value.trim_ascii());
     let left_over: [&[u8]; 5] = [b"", b"false", b"null", b"undefined", b"Bearer"];
-    (!left_over.contains(&token)).then(|| text(token).into_owned())
+    (!left_over.contains(&token)).then_some(token)
 }
 
 fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
@@ -200,7 +215,7 @@ fn percent_decoded(text: &[u8]) -> Cow<'_, [u8]> {
 fn cut_from_query(
     request: &mut RequestHeader,
     name: &str,
-    mut found: impl FnMut(&str),
+    mut found: impl FnMut(Cow<'_, str>),
 ) -> Result<(), Denial> {
     let target = request.raw_path();
     let Some(mark) = target.iter().position(|byte| *byte == b'?') else { return Ok(()) };
@@ -212,7 +227,7 @@ fn cut_from_query(
             Some((own, value)) if own == name => {
                 cut = true;
                 if !value.is_empty() {
-                    found(&value);
+                    found(value);
                 }
             }
             _ => kept.push(part),
@@ -257,8 +272,7 @@ mod tests {
         request: &mut RequestHeader,
         websocket: Option<&str>,
     ) -> Result<Option<String>, Reason> {
-        let places: Vec<&CredentialPlace> = places.iter().collect();
-        take(&places, request, websocket)
+        take(places, request, websocket)
             .map(|found| found.map(|found| found.token.0))
             .map_err(|denial| denial.reason)
     }
@@ -369,7 +383,6 @@ mod tests {
 
     #[test]
     fn withholds_the_credential_and_leaves_other_cookies() {
-        let own = nuxt();
         let mut some = request(
             "/",
             &[
@@ -378,12 +391,12 @@ mod tests {
                 ("cookie", "auth._token.local=a"),
             ],
         );
-        withhold(&mut some, &[&Header, &own]).unwrap();
+        withhold(&mut some, &[Header, nuxt()]).unwrap();
         assert!(!some.headers.contains_key("authorization"));
         let lines: Vec<_> = some.headers.get_all("cookie").iter().collect();
         assert_eq!(lines, ["x=1; y=\"2\""]);
         let mut none = request("/", &[("cookie", "a=1;b=2")]);
-        withhold(&mut none, &[&own]).unwrap();
+        withhold(&mut none, &[nuxt()]).unwrap();
         assert_eq!(none.headers["cookie"], "a=1;b=2");
     }
 
@@ -399,7 +412,6 @@ mod tests {
             let places = [Header, nuxt(), Query("token".into())];
             let _ = taken(&places, &mut request, None);
             proptest::prop_assert!(!request.raw_path().ends_with(b"secret"));
-            let places: Vec<&CredentialPlace> = places.iter().collect();
             let _ = withhold(&mut request, &places);
         }
     }

@@ -16,7 +16,7 @@ use crate::jwt::{Verified, Verifier};
 /// The identities of a policy, ready to verify.
 #[derive(Debug)]
 pub struct Identities {
-    by_name: HashMap<String, Identity>,
+    by_name: HashMap<String, Arc<Identity>>,
 }
 
 #[derive(Debug)]
@@ -46,13 +46,38 @@ impl Identities {
                 superuser: identity.superuser.clone(),
                 forward: identity.forward,
             };
-            by_name.insert(name.clone(), ready);
+            by_name.insert(name.clone(), Arc::new(ready));
         }
         Ok(Self { by_name })
     }
 
+    /// The identities that a route accepts. An error when the policy does not have one of them.
+    pub fn accepted(&self, names: &[String]) -> Result<Accepted, String> {
+        let mut accepted = Accepted { identities: Vec::with_capacity(names.len()), places: Vec::new() };
+        for name in names {
+            let identity =
+                self.by_name.get(name).ok_or_else(|| format!("the policy has no identity {name:?}"))?;
+            for place in &identity.accept {
+                if !accepted.places.contains(place) {
+                    accepted.places.push(place.clone());
+                }
+            }
+            accepted.identities.push(Arc::clone(identity));
+        }
+        Ok(accepted)
+    }
+}
+
+/// The identities that a route accepts, in its order, and every place where a credential of theirs may stand.
+#[derive(Debug)]
+pub struct Accepted {
+    identities: Vec<Arc<Identity>>,
+    places: Vec<CredentialPlace>,
+}
+
+impl Accepted {
     /// Finds the request's credential, takes it out of the query, verifies it, and sees to it that the app behind
-    /// gets it as `Authorization: Bearer`, or not at all. The first of the named identities that accepts the place it
+    /// gets it as `Authorization: Bearer`, or not at all. The first of the identities that accepts the place it
     /// stood in and verifies it is the caller's. `websocket` is the credential that the subprotocol offered.
     ///
     /// `AuthMissing` without a credential, `RequestMalformed` with two, else what the verifiers say; of several
@@ -60,12 +85,11 @@ impl Identities {
     /// asked for, but not waited for.
     pub fn establish(
         &self,
-        names: &[String],
         request: &mut RequestHeader,
         websocket: Option<&str>,
         now: SystemTime,
     ) -> Result<Caller, Denial> {
-        let presented = self.find(names, request, websocket)?;
+        let presented = self.find(request, websocket)?;
         let proof = presented.verify(now)?;
         presented.finish(request, proof)
     }
@@ -74,13 +98,12 @@ impl Identities {
     /// waits as `wait` says (a moment, at most) and looks again. A request that verifies at first never waits.
     pub async fn establish_patiently<W: Future<Output = ()>>(
         &self,
-        names: &[String],
         request: &mut RequestHeader,
         websocket: Option<&str>,
         now: SystemTime,
         wait: impl FnOnce(Wanted) -> W,
     ) -> Result<Caller, Denial> {
-        let presented = self.find(names, request, websocket)?;
+        let presented = self.find(request, websocket)?;
         let proof = match presented.verify(now) {
             Ok(proof) => proof,
             Err(denial) => match presented.key_wanted() {
@@ -94,36 +117,27 @@ impl Identities {
         presented.finish(request, proof)
     }
 
-    fn find<'i>(
-        &'i self,
-        names: &[String],
-        request: &mut RequestHeader,
-        websocket: Option<&str>,
-    ) -> Result<Presented<'i>, Denial> {
-        let identities = self.named(names)?;
-        let places: Vec<&CredentialPlace> = identities.iter().flat_map(|one| &one.accept).collect();
-        let Some(credential) = credential::take(&places, request, websocket)? else {
-            return Err(Denial::new(Reason::AuthMissing, "no credential").challenge(""));
-        };
-        Ok(Presented { identities, places, credential })
+    /// Whether a credential may be cut from the query.
+    pub fn looks_into_query(&self) -> bool {
+        self.places.iter().any(|place| matches!(place, CredentialPlace::Query(_)))
     }
 
-    fn named(&self, names: &[String]) -> Result<Vec<&Identity>, Denial> {
-        names.iter().map(|name| self.by_name.get(name)).collect::<Option<_>>().ok_or_else(|| {
-            Denial::new(Reason::Internal, "the route names an identity that the policy does not have")
-        })
+    fn find(&self, request: &mut RequestHeader, websocket: Option<&str>) -> Result<Presented<'_>, Denial> {
+        let Some(credential) = credential::take(&self.places, request, websocket)? else {
+            return Err(Denial::new(Reason::AuthMissing, "no credential").challenge(""));
+        };
+        Ok(Presented { accepted: self, credential })
     }
 }
 
 /// A credential and the identities it may satisfy.
-struct Presented<'i> {
-    identities: Vec<&'i Identity>,
-    places: Vec<&'i CredentialPlace>,
-    credential: Credential<'i>,
+struct Presented<'a> {
+    accepted: &'a Accepted,
+    credential: Credential<'a>,
 }
 
-impl<'i> Presented<'i> {
-    fn verify(&self, now: SystemTime) -> Result<(&'i Identity, Verified), Denial> {
+impl<'a> Presented<'a> {
+    fn verify(&self, now: SystemTime) -> Result<(&'a Identity, Verified), Denial> {
         let mut refusal: Option<Denial> = None;
         for identity in self.candidates() {
             match identity.verifier.verify(&self.credential.token.0, now) {
@@ -148,21 +162,19 @@ impl<'i> Presented<'i> {
         if identity.forward {
             credential::forward(request, &self.credential.token.0)?;
         } else {
-            credential::withhold(request, &self.places)?;
+            credential::withhold(request, &self.accepted.places)?;
         }
         Ok(identity.caller(verified, self.credential))
     }
 
-    fn candidates(&self) -> impl Iterator<Item = &'i Identity> {
-        self.identities.iter().copied().filter(|identity| identity.accepts(&self.credential))
+    fn candidates(&self) -> impl Iterator<Item = &'a Identity> {
+        let accepts =
+            |identity: &&Identity| identity.accept.iter().any(|place| self.credential.stood_in(place));
+        self.accepted.identities.iter().map(|identity| &**identity).filter(accepts)
     }
 }
 
 impl Identity {
-    fn accepts(&self, credential: &Credential<'_>) -> bool {
-        credential.places.iter().any(|place| self.accept.contains(place))
-    }
-
     fn caller(&self, verified: Verified, credential: Credential<'_>) -> Caller {
         let superuser =
             self.superuser.as_ref().is_some_and(|permission| verified.permissions.contains(permission));
@@ -251,8 +263,10 @@ mod tests {
         request
     }
 
-    fn names(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
+    /// What a route that names these accepts.
+    fn route(all: &Identities, names: &[&str]) -> Accepted {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        all.accepted(&names).unwrap()
     }
 
     fn bearer(token: &str) -> (&'static str, String) {
@@ -264,7 +278,7 @@ mod tests {
         let all = identities(vec![("user", identity("k", vec![cookie()]))]);
         let good = token("k", 1_800_000_060);
         let mut asked = request(&[("cookie", format!("session={good}"))]);
-        let caller = all.establish(&names(&["user"]), &mut asked, None, now()).unwrap();
+        let caller = route(&all, &["user"]).establish(&mut asked, None, now()).unwrap();
         assert_eq!(
             (&*caller.identity, &*caller.subject, caller.tenant.as_deref()),
             ("user", "u1", Some("t1"))
@@ -282,7 +296,7 @@ mod tests {
         let all = identities(vec![("user", secretive)]);
         let good = token("k", 1_800_000_060);
         let mut asked = request(&[bearer(&good), ("cookie", format!("session={good}; a=b"))]);
-        all.establish(&names(&["user"]), &mut asked, None, now()).unwrap();
+        route(&all, &["user"]).establish(&mut asked, None, now()).unwrap();
         assert!(!asked.headers.contains_key("authorization"));
         assert_eq!(asked.headers["cookie"], "a=b");
     }
@@ -295,7 +309,7 @@ mod tests {
             vec![("authorization", "Basic eDp5".to_owned())],
             vec![("cookie", "session=x".to_owned())],
         ] {
-            let denial = all.establish(&names(&["user"]), &mut request(&headers), None, now()).unwrap_err();
+            let denial = route(&all, &["user"]).establish(&mut request(&headers), None, now()).unwrap_err();
             assert_eq!(denial.reason, Reason::AuthMissing);
             assert_eq!(denial.extra.unwrap().challenge.unwrap(), "");
         }
@@ -306,7 +320,8 @@ mod tests {
         let header = || vec![CredentialPlace::Header];
         let all = identities(vec![("a", identity("ka", header())), ("b", identity("kb", header()))]);
         let establish = |order: &[&str], token: &str| {
-            all.establish(&names(order), &mut request(&[bearer(token)]), None, now())
+            route(&all, order)
+                .establish(&mut request(&[bearer(token)]), None, now())
                 .map(|caller| caller.identity.to_string())
                 .map_err(|denial| denial.reason)
         };
@@ -315,7 +330,7 @@ mod tests {
         assert_eq!(establish(&["a"], &token("kb", 1_800_000_060)), Err(Reason::AuthInvalid));
         assert_eq!(establish(&["a", "b"], &token("kb", 1)), Err(Reason::AuthExpired), "the useful refusal");
         assert_eq!(establish(&["b", "a"], &token("kb", 1)), Err(Reason::AuthExpired));
-        assert_eq!(establish(&["nobody"], "x"), Err(Reason::Internal));
+        assert!(all.accepted(&["nobody".to_owned()]).is_err());
     }
 
     #[test]
@@ -325,7 +340,7 @@ mod tests {
             ("web", identity("other", vec![cookie()])),
         ]);
         let mut asked = request(&[("cookie", format!("session={}", token("k", 1_800_000_060)))]);
-        let denial = all.establish(&names(&["api", "web"]), &mut asked, None, now()).unwrap_err();
+        let denial = route(&all, &["api", "web"]).establish(&mut asked, None, now()).unwrap_err();
         assert_eq!(denial.reason, Reason::AuthInvalid);
     }
 
@@ -336,6 +351,7 @@ mod tests {
         let mut published = identity("k", vec![CredentialPlace::Query("token".into())]);
         published.jwt.keys = vec![JwtKey::Jwks { url: url.into() }];
         let all = Identities::build(&[("user".to_owned(), published)].into(), &sets).unwrap();
+        let user = route(&all, &["user"]);
         let cell = sets.cell(url);
         let fetch = || {
             let k = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, SECRET);
@@ -355,7 +371,7 @@ mod tests {
                 assert_eq!(wanted.is_over(), fetches);
                 std::future::ready(())
             };
-            let result = all.establish_patiently(&names(&["user"]), asked, None, now(), wait).await;
+            let result = user.establish_patiently(asked, None, now(), wait).await;
             (result.map(drop).map_err(|denial| denial.reason), waited)
         };
         assert_eq!(
@@ -384,7 +400,7 @@ mod tests {
             let places = vec![CredentialPlace::Header, self::cookie(), CredentialPlace::WebSocket("bearer".into())];
             let all = identities(vec![("user", identity("k", places))]);
             let mut asked = request(&[("authorization", header), ("cookie", cookie)]);
-            proptest::prop_assert!(all.establish(&names(&["user"]), &mut asked, Some(&socket), now()).is_err());
+            proptest::prop_assert!(route(&all, &["user"]).establish(&mut asked, Some(&socket), now()).is_err());
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::chain::{Chain, Inspection};
 use crate::denial::{Denial, Reason};
 use crate::exchange::{Arrival, Exchange, hex_id, text};
 use crate::forwarded::{Forwarding, Incoming, Trace};
-use crate::identity::Identities;
+use crate::identity::{Accepted, Identities};
 use crate::jwks::{KeySets, Wanted};
 use crate::lockout::LockoutTable;
 use crate::outgoing::OutgoingHead;
@@ -73,7 +73,6 @@ impl Stores {
 pub struct Pipeline {
     router: Router,
     routes: Vec<Route>,
-    identities: Identities,
     directory: Option<Directory>,
     trusted: Vec<IpNet>,
     key_wait: fn(Wanted) -> futures_util::future::BoxFuture<'static, ()>,
@@ -89,6 +88,7 @@ pub struct Route {
     pub settings: config::Route,
     /// Its rules.
     pub chain: Chain,
+    accepted: Option<Accepted>,
     redirect: Option<Template>,
     marker: Option<String>,
     quotas: Books<dyn Quotas>,
@@ -151,10 +151,15 @@ impl Pipeline {
                     }
                     _ => None,
                 };
+                let accepted = settings.auth.as_ref().map(|auth| identities.accepted(&auth.identities));
+                let accepted = accepted
+                    .transpose()
+                    .map_err(|what| (format!("sites[{at}].routes[{index}].auth"), what))?;
                 routes.push(Route {
                     site: Arc::clone(&name),
                     pattern: settings.path.text.as_str().into(),
                     chain: Chain::build(&site.hosts, settings, stores),
+                    accepted,
                     marker: marker(settings, config),
                     quotas: stores.quotas.clone(),
                     settings: settings.clone(),
@@ -165,7 +170,6 @@ impl Pipeline {
         Ok(Self {
             router: Router::build(&config.sites),
             routes,
-            identities,
             directory,
             trusted: config.server.trusted_proxies.clone(),
             key_wait: stores.key_wait,
@@ -320,14 +324,13 @@ impl Pipeline {
         offer: Option<Offer>,
         exchange: &mut Exchange,
     ) -> Result<(), Denial> {
-        if let Some(auth) = &route.settings.auth {
+        if let Some(accepted) = &route.accepted {
             let token = offer.as_ref().and_then(|offer| offer.token.as_ref()).map(|token| token.0.as_str());
-            let caller = self
-                .identities
-                .establish_patiently(&auth.identities, request, token, exchange.now, self.key_wait)
-                .await;
+            let caller = accepted.establish_patiently(request, token, exchange.now, self.key_wait).await;
             // Also of a request that is refused: its query is written, too.
-            exchange.query = query_of(request);
+            if accepted.looks_into_query() {
+                exchange.query = query_of(request);
+            }
             let caller = caller.inspect_err(|_| exchange.denied_by = Some("identity"))?;
             exchange.caller = Some(caller);
         }
