@@ -239,7 +239,7 @@ impl<'a> Walk<'a> {
         let Some(auth) = &route.settings.auth else {
             return self.said("identity", done, facts([("auth", json!("none"))]));
         };
-        match (done, &exchange.caller) {
+        match (done, exchange.caller.as_ref()) {
             (Ok(()), Some(caller)) => {
                 let names = |names: &[String]| -> Vec<String> {
                     names.iter().map(|name| self.scrubber.name(name).into_owned()).collect()

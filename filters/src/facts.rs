@@ -31,29 +31,52 @@ pub struct Facts<'a> {
     pub tenant: Option<&'a config::Tenant>,
 }
 
-/// Somebody whose credential was verified.
-#[derive(Debug, Clone)]
+/// Somebody whose credential was verified. Made once for each credential that is verified, and shared by the requests
+/// that bring it again.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The name of the identity in the policy.
     pub identity: Arc<str>,
     /// The subject claim; never empty.
     pub subject: String,
-    /// The tenant claim.
+    /// The tenant claim; never empty.
     pub tenant: Option<String>,
-    /// The roles claim.
+    /// The roles claim. A string is one role, or several with commas between; spaces belong to a role's name.
     pub roles: Vec<String>,
-    /// The permissions claim.
+    /// The permissions claim: an array, or a string with spaces or commas between.
     pub permissions: Vec<String>,
     /// Whether the identity's superuser permission is among them.
     pub superuser: bool,
-    /// When the credential ends.
+    /// When the credential ends: `exp`, or the end of `max_age` when that is sooner; without the leeway.
     pub expires: SystemTime,
     /// The credential itself, for the upstream. Never written anywhere else.
     pub token: Token,
 }
 
+/// Who asks, once that is established.
+#[derive(Debug, Clone, Default)]
+pub struct WhoAsks(Option<Arc<Caller>>);
+
+impl WhoAsks {
+    /// Whether somebody is known.
+    pub fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// None for a route that asks for nobody.
+    pub fn as_ref(&self) -> Option<&Caller> {
+        self.0.as_deref()
+    }
+}
+
+impl From<Arc<Caller>> for WhoAsks {
+    fn from(caller: Arc<Caller>) -> Self {
+        Self(Some(caller))
+    }
+}
+
 /// A bearer token. Its `Debug` shows nothing.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub String);
 
 impl std::fmt::Debug for Token {

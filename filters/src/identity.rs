@@ -11,7 +11,7 @@ use crate::credential::{self, Credential};
 use crate::denial::{Denial, Reason};
 use crate::facts::Caller;
 use crate::jwks::{KeySets, Wanted};
-use crate::jwt::{Verified, Verifier};
+use crate::jwt::Verifier;
 
 /// The identities of a policy, ready to verify.
 #[derive(Debug)]
@@ -21,10 +21,8 @@ pub struct Identities {
 
 #[derive(Debug)]
 struct Identity {
-    name: Arc<str>,
     verifier: Verifier,
     accept: Vec<CredentialPlace>,
-    superuser: Option<String>,
     forward: bool,
 }
 
@@ -37,15 +35,9 @@ impl Identities {
     ) -> Result<Self, String> {
         let mut by_name = HashMap::with_capacity(identities.len());
         for (name, identity) in identities {
-            let verifier = Verifier::build(&identity.jwt, &identity.claims, key_sets)
+            let verifier = Verifier::build(name, identity, key_sets)
                 .map_err(|problem| format!("identities.{name}.{problem}"))?;
-            let ready = Identity {
-                name: name.as_str().into(),
-                verifier,
-                accept: identity.accept.clone(),
-                superuser: identity.superuser.clone(),
-                forward: identity.forward,
-            };
+            let ready = Identity { verifier, accept: identity.accept.clone(), forward: identity.forward };
             by_name.insert(name.clone(), Arc::new(ready));
         }
         Ok(Self { by_name })
@@ -88,7 +80,7 @@ impl Accepted {
         request: &mut RequestHeader,
         websocket: Option<&str>,
         now: SystemTime,
-    ) -> Result<Caller, Denial> {
+    ) -> Result<Arc<Caller>, Denial> {
         let presented = self.find(request, websocket)?;
         let proof = presented.verify(now)?;
         presented.finish(request, proof)
@@ -102,7 +94,7 @@ impl Accepted {
         websocket: Option<&str>,
         now: SystemTime,
         wait: impl FnOnce(Wanted) -> W,
-    ) -> Result<Caller, Denial> {
+    ) -> Result<Arc<Caller>, Denial> {
         let presented = self.find(request, websocket)?;
         let proof = match presented.verify(now) {
             Ok(proof) => proof,
@@ -137,11 +129,11 @@ struct Presented<'a> {
 }
 
 impl<'a> Presented<'a> {
-    fn verify(&self, now: SystemTime) -> Result<(&'a Identity, Verified), Denial> {
+    fn verify(&self, now: SystemTime) -> Result<(&'a Identity, Arc<Caller>), Denial> {
         let mut refusal: Option<Denial> = None;
         for identity in self.candidates() {
             match identity.verifier.verify(&self.credential.token.0, now) {
-                Ok(verified) => return Ok((identity, verified)),
+                Ok(caller) => return Ok((identity, caller)),
                 Err(denial) if refusal.as_ref().is_none_or(|other| rank(&denial) < rank(other)) => {
                     refusal = Some(denial);
                 }
@@ -157,37 +149,23 @@ impl<'a> Presented<'a> {
         self.candidates().find_map(|identity| identity.verifier.key_wanted(&self.credential.token.0))
     }
 
-    fn finish(self, request: &mut RequestHeader, proof: (&Identity, Verified)) -> Result<Caller, Denial> {
-        let (identity, verified) = proof;
+    fn finish(
+        self,
+        request: &mut RequestHeader,
+        (identity, caller): (&Identity, Arc<Caller>),
+    ) -> Result<Arc<Caller>, Denial> {
         if identity.forward {
-            credential::forward(request, &self.credential.token.0)?;
+            credential::forward(request, &caller.token.0)?;
         } else {
             credential::withhold(request, &self.accepted.places)?;
         }
-        Ok(identity.caller(verified, self.credential))
+        Ok(caller)
     }
 
     fn candidates(&self) -> impl Iterator<Item = &'a Identity> {
         let accepts =
             |identity: &&Identity| identity.accept.iter().any(|place| self.credential.stood_in(place));
         self.accepted.identities.iter().map(|identity| &**identity).filter(accepts)
-    }
-}
-
-impl Identity {
-    fn caller(&self, verified: Verified, credential: Credential<'_>) -> Caller {
-        let superuser =
-            self.superuser.as_ref().is_some_and(|permission| verified.permissions.contains(permission));
-        Caller {
-            identity: Arc::clone(&self.name),
-            subject: verified.subject,
-            tenant: verified.tenant,
-            roles: verified.roles,
-            permissions: verified.permissions,
-            superuser,
-            expires: verified.expires,
-            token: credential.token,
-        }
     }
 }
 
@@ -342,6 +320,41 @@ mod tests {
         let mut asked = request(&[("cookie", format!("session={}", token("k", 1_800_000_060)))]);
         let denial = route(&all, &["api", "web"]).establish(&mut asked, None, now()).unwrap_err();
         assert_eq!(denial.reason, Reason::AuthInvalid);
+    }
+
+    #[test]
+    fn a_token_that_one_identity_knows_is_nobody_to_another() {
+        let header = || vec![CredentialPlace::Header];
+        let mut same = identity("ka", header());
+        same.superuser = None;
+        let all = identities(vec![
+            ("a", identity("ka", header())),
+            ("b", identity("kb", header())),
+            ("same", same),
+        ]);
+        let good = token("ka", 1_800_000_060);
+        let establish =
+            |name: &str| route(&all, &[name]).establish(&mut request(&[bearer(&good)]), None, now());
+        let first = establish("a").unwrap();
+        assert!(Arc::ptr_eq(&first, &establish("a").unwrap()), "it is known");
+        assert_eq!(establish("b").unwrap_err().reason, Reason::AuthInvalid);
+        let other = establish("same").unwrap();
+        assert_eq!((&*other.identity, other.superuser), ("same", false));
+        assert_eq!((&*first.identity, first.superuser), ("a", true));
+    }
+
+    #[test]
+    fn tells_the_app_of_a_known_token_wherever_it_stands() {
+        let all = identities(vec![("user", identity("k", vec![CredentialPlace::Header, cookie()]))]);
+        let good = token("k", 1_800_000_060);
+        for _ in 0..2 {
+            for headers in [vec![bearer(&good)], vec![("cookie", format!("session={good}"))]] {
+                let mut asked = request(&headers);
+                let caller = route(&all, &["user"]).establish(&mut asked, None, now()).unwrap();
+                assert_eq!(caller.token.0, good);
+                assert_eq!(asked.headers["authorization"], format!("Bearer {good}"));
+            }
+        }
     }
 
     #[tokio::test]

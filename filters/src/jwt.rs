@@ -3,26 +3,34 @@
 //! A token passes when one of the identity's keys signed it and its claims hold: `exp` is there and ahead, `nbf` and
 //! `iat` are not ahead, `iss` and `aud` are what the policy says. Signature first, claims after, expiry last: only
 //! somebody who once held a good token learns that it has expired. An `aud` is not looked at when the policy names
-//! none. HS256 costs about 2 µs, RS256 about
-//! 15 µs. No verdict is kept: a token is verified on every request.
+//! none. HS256 costs about 2 µs, RS256 about 15 µs.
+//!
+//! A token that passed is remembered by the process, with the caller it makes, until it gives way to others, the policy
+//! is loaded anew, or, when a published key proved it, another set has been fetched than the one that key was in. While
+//! it is remembered only its times are judged, on every request; `jwt/kept.rs` says what that takes. So a key ends as
+//! it would without: a published one as soon as a set without it has been fetched, a policy's with the policy.
+
+mod kept;
+mod times;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use config::{Claims, JwtKey};
 
 use crate::claims::Json;
 use crate::denial::{Denial, Reason};
+use crate::facts::{Caller, Token};
 use crate::jwks::{KeySetCell, KeySets, Wanted};
 use crate::jws::{Compact, Key};
-
-/// The last second of the year 9999: where times that are no times end.
-const END_OF_TIME: f64 = 253_402_300_799.0;
+use kept::{KeptTokens, Proof};
+use times::{Moment, Times};
 
 /// Verifies the tokens of one identity.
 #[derive(Debug)]
 pub struct Verifier {
+    identity: Arc<str>,
     keys: Vec<Key>,
     published: Vec<Arc<KeySetCell>>,
     issuer: Option<String>,
@@ -32,26 +40,15 @@ pub struct Verifier {
     /// Seconds.
     max_age: Option<f64>,
     claims: Claims,
-}
-
-/// What a good token says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Verified {
-    /// Never empty.
-    pub subject: String,
-    /// Never empty.
-    pub tenant: Option<String>,
-    /// A string is one role, or several with commas between; spaces belong to a role's name.
-    pub roles: Vec<String>,
-    /// An array, or a string with spaces or commas between.
-    pub permissions: Vec<String>,
-    /// `exp`, or the end of `max_age` when that is sooner; without the leeway.
-    pub expires: SystemTime,
+    superuser: Option<String>,
+    kept: KeptTokens,
 }
 
 impl Verifier {
-    /// Prepares the keys. An error says which of them cannot be used, and nothing of its bytes.
-    pub fn build(jwt: &config::Jwt, claims: &Claims, key_sets: &KeySets) -> Result<Self, String> {
+    /// Prepares the keys of the identity of this name. An error says which of them cannot be used, and nothing of its
+    /// bytes.
+    pub fn build(name: &str, identity: &config::Identity, key_sets: &KeySets) -> Result<Self, String> {
+        let config::Identity { jwt, accept: _, claims, superuser, forward: _ } = identity;
         let mut keys = Vec::new();
         let mut published = Vec::new();
         for (index, key) in jwt.keys.iter().enumerate() {
@@ -67,6 +64,7 @@ impl Verifier {
             }
         }
         Ok(Self {
+            identity: name.into(),
             keys,
             published,
             issuer: jwt.issuer.clone(),
@@ -74,26 +72,21 @@ impl Verifier {
             leeway: jwt.leeway.as_secs_f64(),
             max_age: jwt.max_age.map(|age| age.as_secs_f64()),
             claims: claims.clone(),
+            superuser: superuser.clone(),
+            kept: KeptTokens::new(),
         })
     }
 
     /// Says whose token this is. `AuthExpired` when it was good once, `StateUnavailable` when the keys it may have been
     /// signed with have never been fetched, else `AuthInvalid`. A key id that no published set has asks for a newer
     /// set; this does not wait for it.
-    pub fn verify(&self, token: &str, now: SystemTime) -> Result<Verified, Denial> {
-        let compact = Compact::parse(token).map_err(invalid)?;
-        self.check_signature(&compact)?;
-        let payload = compact.payload().map_err(invalid)?;
-        let claims = Json::object(&payload)
-            .ok_or_else(|| invalid("the token's claims are not a JSON object without repeated names"))?;
-        let expires = self.check_claims(&claims, now)?;
-        Ok(Verified {
-            subject: self.subject(&claims)?,
-            tenant: self.tenant(&claims)?,
-            roles: words(&claims, self.claims.roles.as_deref(), &[','])?,
-            permissions: words(&claims, self.claims.permissions.as_deref(), &[' ', ','])?,
-            expires,
-        })
+    pub fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Caller>, Denial> {
+        let moment = Moment::new(now, self.leeway);
+        if let Some((caller, times)) = self.kept.find(token, |proof| self.counts(proof)) {
+            times.check_at(&moment)?;
+            return Ok(caller);
+        }
+        self.prove(token, &moment)
     }
 
     /// Asks for the published keys that this token needs and that are not there: never fetched, or without the key it
@@ -106,20 +99,45 @@ impl Verifier {
         self.published.iter().filter(|cell| lacks(cell, &compact)).find_map(KeySetCell::want)
     }
 
-    fn check_signature(&self, compact: &Compact<'_>) -> Result<(), Denial> {
+    /// Verifies a token that is not known, and keeps it when it is good.
+    fn prove(&self, token: &str, moment: &Moment) -> Result<Arc<Caller>, Denial> {
+        let compact = Compact::parse(token).map_err(invalid)?;
+        let proof = self.check_signature(&compact)?;
+        let payload = compact.payload().map_err(invalid)?;
+        let claims = Json::object(&payload)
+            .ok_or_else(|| invalid("the token's claims are not a JSON object without repeated names"))?;
+        self.check_parties(&claims)?;
+        let times = Times::good_at(moment, &claims, self.max_age)?;
+        let caller = Arc::new(self.caller(token, &claims, &times)?);
+        self.kept.keep(&caller, times, proof);
+        Ok(caller)
+    }
+
+    /// Whether what proved a signature would prove it again.
+    fn counts(&self, proof: &Proof) -> bool {
+        match proof {
+            Proof::Own => true,
+            Proof::Published { cell, set } => self.published[*cell]
+                .current()
+                .as_ref()
+                .is_some_and(|current| Arc::as_ptr(current) == set.as_ptr()),
+        }
+    }
+
+    fn check_signature(&self, compact: &Compact<'_>) -> Result<Proof, Denial> {
         let own = |key: &&Key| key.kid().is_none() || key.kid() == compact.kid();
         if self.keys.iter().filter(own).any(|key| compact.signed_by(key)) {
-            return Ok(());
+            return Ok(Proof::Own);
         }
         let mut never_fetched = false;
-        for cell in &self.published {
+        for (place, cell) in self.published.iter().enumerate() {
             let current = cell.current();
             let Some(set) = current.as_ref() else {
                 never_fetched = true;
                 continue;
             };
             if set.candidates(compact.alg(), compact.kid()).any(|key| compact.signed_by(key)) {
-                return Ok(());
+                return Ok(Proof::Published { cell: place, set: Arc::downgrade(set) });
             }
             if lacks(cell, compact) {
                 cell.want();
@@ -134,8 +152,8 @@ impl Verifier {
         Err(invalid("no key of the identity signed the token"))
     }
 
-    /// The end of the token, when all its claims hold.
-    fn check_claims(&self, claims: &Json<'_>, now: SystemTime) -> Result<SystemTime, Denial> {
+    /// Whether the token is from whom and for whom it must be.
+    fn check_parties(&self, claims: &Json<'_>) -> Result<(), Denial> {
         if let Some(issuer) = &self.issuer
             && claims.get("iss").and_then(Json::text) != Some(issuer)
         {
@@ -144,25 +162,7 @@ impl Verifier {
         if !self.audience.is_empty() && !claims.get("aud").is_some_and(|aud| self.is_for_us(aud)) {
             return Err(invalid("the token is for another audience"));
         }
-
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let exp = time(claims, "exp")?.ok_or_else(|| invalid("the token has no exp"))?;
-        if time(claims, "nbf")?.is_some_and(|nbf| nbf > now + self.leeway) {
-            return Err(invalid("the token is not valid yet"));
-        }
-        let iat = time(claims, "iat")?;
-        if iat.is_some_and(|iat| iat > now + self.leeway) {
-            return Err(invalid("the token was issued in the future"));
-        }
-        let end = match (self.max_age, iat) {
-            (None, _) => exp,
-            (Some(max_age), Some(iat)) => exp.min(iat + max_age),
-            (Some(_), None) => return Err(invalid("the token has no iat, and max_age is set")),
-        };
-        if now >= end + self.leeway {
-            return Err(Denial::new(Reason::AuthExpired, "the token has expired").challenge(EXPIRED));
-        }
-        Ok(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(end.clamp(0.0, END_OF_TIME)))
+        Ok(())
     }
 
     fn is_for_us(&self, aud: &Json<'_>) -> bool {
@@ -175,6 +175,23 @@ impl Verifier {
             }
             _ => false,
         }
+    }
+
+    fn caller(&self, token: &str, claims: &Json<'_>, times: &Times) -> Result<Caller, Denial> {
+        let (subject, tenant) = (self.subject(claims)?, self.tenant(claims)?);
+        let roles = words(claims, self.claims.roles.as_deref(), &[','])?;
+        let permissions = words(claims, self.claims.permissions.as_deref(), &[' ', ','])?;
+        let superuser = self.superuser.as_ref().is_some_and(|permission| permissions.contains(permission));
+        Ok(Caller {
+            identity: Arc::clone(&self.identity),
+            subject,
+            tenant,
+            roles,
+            permissions,
+            superuser,
+            expires: times.expires(),
+            token: Token(token.to_owned()),
+        })
     }
 
     fn subject(&self, claims: &Json<'_>) -> Result<String, Denial> {
@@ -210,15 +227,6 @@ fn lacks(cell: &KeySetCell, compact: &Compact<'_>) -> bool {
     match cell.current().as_ref() {
         None => true,
         Some(set) => compact.kid().is_some_and(|kid| set.lacks(kid)),
-    }
-}
-
-fn time(claims: &Json<'_>, name: &str) -> Result<Option<f64>, Denial> {
-    match claims.get(name) {
-        None => Ok(None),
-        Some(value) => {
-            value.seconds().map(Some).ok_or_else(|| invalid("a time in the token is not a number"))
-        }
     }
 }
 

@@ -332,7 +332,7 @@ impl Pipeline {
                 exchange.query = query_of(request);
             }
             let caller = caller.inspect_err(|_| exchange.denied_by = Some("identity"))?;
-            exchange.caller = Some(caller);
+            exchange.caller = caller.into();
         }
         exchange.socket = offer.map(|offer| offer.answer);
         Ok(())
