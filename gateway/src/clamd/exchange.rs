@@ -1,8 +1,8 @@
 //! One exchange with clamd: what is sent, what is read, and what that means.
 //!
 //! clamd answers and closes while bytes are still coming when its `StreamMaxLength` is passed: the answer is read while
-//! the file is written, and counts before any error of writing. `stream: OK` alone is clean; whatever else is no
-//! verdict leaves the file unscanned.
+//! the file is written, and counts before any error of writing. `stream: OK` alone is clean, and only behind the whole
+//! file; whatever else is no verdict leaves the file unscanned.
 
 use std::fs::File;
 use std::io;
@@ -98,17 +98,23 @@ impl Underway {
     pub(super) async fn finish(self, file: &FileToScan<'_>) -> Result<Scanned, ScanFailure> {
         let Self { clamd, at } = self;
         let mut reading = std::pin::pin!(answer(&clamd));
-        let answered = tokio::select! {
+        let (answered, whole) = tokio::select! {
             biased;
-            answered = &mut reading => answered,
+            answered = &mut reading => (answered, false),
             sent = send(&clamd, at, file) => match sent {
+                Ok(()) => (reading.await, true),
                 // An error of writing mostly means that clamd has said its last word: that word is still to be read.
-                Ok(()) | Err(ScanFailure::Unreachable(_)) => reading.await,
+                Err(ScanFailure::Unreachable(_)) => (reading.await, false),
                 Err(failure) => return Err(failure),
             },
         };
         Ok(match answered {
-            Ok(Some(answer)) => verdict(&answer),
+            Ok(Some(answer)) => match verdict(&answer) {
+                Scanned::Clean if !whole => {
+                    Scanned::NotScanned(Unscanned::Unclear("OK before the end of the file".to_owned()))
+                }
+                said => said,
+            },
             Ok(None) | Err(_) => Scanned::NotScanned(Unscanned::Cut),
         })
     }

@@ -229,14 +229,18 @@ async fn a_clamd_frozen_in_mid_stream_costs_no_more_than_the_timeout() {
     assert_eq!(scan(&scanner(daemon.unix(), 20_000), b"x").await.unwrap(), Scanned::Clean);
 }
 
-/// Something that reads 14 bytes, says `line` and closes.
-async fn impostor(line: &'static [u8]) -> ClamdAddress {
+/// Something that reads 14 bytes, says `line` and closes; or, when it is `patient`, reads on before it does.
+async fn impostor(line: &'static [u8], patient: bool) -> ClamdAddress {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let (mut client, _) = listener.accept().await.unwrap();
         client.read_exact(&mut [0; 14]).await.unwrap();
         client.write_all(line).await.unwrap();
+        if patient {
+            client.shutdown().await.unwrap();
+            tokio::io::copy(&mut client, &mut tokio::io::sink()).await.unwrap();
+        }
     });
     ClamdAddress::Tcp(address.to_string())
 }
@@ -244,8 +248,7 @@ async fn impostor(line: &'static [u8]) -> ClamdAddress {
 #[tokio::test]
 async fn takes_nothing_for_clean_but_the_whole_word() {
     for (line, expected) in [
-        (b"stream: OK\0".as_slice(), Scanned::Clean),
-        (b"stream: OK", Scanned::NotScanned(Unscanned::Cut)),
+        (b"stream: OK".as_slice(), Scanned::NotScanned(Unscanned::Cut)),
         (b"stream: O", Scanned::NotScanned(Unscanned::Cut)),
         (b"", Scanned::NotScanned(Unscanned::Cut)),
         (b"\0", Scanned::NotScanned(Unscanned::Unclear(String::new()))),
@@ -273,9 +276,21 @@ async fn takes_nothing_for_clean_but_the_whole_word() {
         (b"stream: Heuristics.Encrypted.Zip FOUND\0", Scanned::NotScanned(Unscanned::Encrypted)),
     ] {
         for length in [10, 5 << 20] {
-            let clamd = scanner(impostor(line).await, 20_000);
+            let clamd = scanner(impostor(line, false).await, 20_000);
             assert_eq!(scan(&clamd, &vec![b'x'; length]).await.unwrap(), expected, "{length}");
         }
+    }
+    let clamd = scanner(impostor(b"stream: OK\0", false).await, 20_000);
+    assert_eq!(scan(&clamd, b"x").await.unwrap(), Scanned::Clean);
+}
+
+#[tokio::test]
+async fn takes_nothing_for_clean_that_comes_before_the_end_of_the_file() {
+    for patient in [false, true] {
+        // Far beyond the socket's buffers.
+        let clamd = scanner(impostor(b"stream: OK\0", patient).await, 20_000);
+        let said = scan(&clamd, &vec![b'x'; 30 << 20]).await.unwrap();
+        assert!(matches!(said, Scanned::NotScanned(Unscanned::Unclear(_))), "{said:?}");
     }
 }
 

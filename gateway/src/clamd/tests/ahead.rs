@@ -67,6 +67,16 @@ async fn a_file_sent_ahead_gets_the_verdict_of_all_its_bytes_and_of_no_others() 
 }
 
 #[tokio::test]
+async fn a_file_sent_ahead_is_not_clean_before_its_end() {
+    let clamd = scanner(impostor(b"stream: OK\0", true).await, 20_000);
+    let mut arriving = begin(&clamd, &vec![b'x'; 400_000], 0).await;
+    arriving.goes_on(&vec![b'x'; 30 << 20]).await;
+    let end = arriving.body.len();
+    let said = arriving.scan(&clamd, end).await.unwrap();
+    assert!(matches!(said, Scanned::NotScanned(Unscanned::Unclear(_))), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_sender_that_pauses_holds_no_place() {
     let daemon = Daemon::start().await;
     let clamd = scanner(daemon.unix(), 20_000);
