@@ -53,9 +53,14 @@ impl Queue {
 
     /// A place for work that could also wait: while more than half of them are free.
     pub fn spare(&self) -> Option<OwnedSemaphorePermit> {
-        let free = self.places.available_permits();
-        let is_spare = free > self.all / 2 && free > 1;
-        is_spare.then(|| Arc::clone(&self.places).try_acquire_owned().ok()).flatten()
+        let kept = (self.all / 2).max(1);
+        let left = || self.places.available_permits();
+        if left() <= kept {
+            return None;
+        }
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        // Another worker may have seen the same places free.
+        (left() >= kept).then_some(place)
     }
 
     /// Free places, and how many wait for one.

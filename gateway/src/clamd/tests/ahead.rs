@@ -101,6 +101,28 @@ async fn a_refused_upload_holds_no_place_and_files_that_arrive_take_no_more_than
 }
 
 #[tokio::test]
+async fn files_that_arrive_at_once_on_several_workers_take_no_more_than_half_either() {
+    let nowhere = ClamdAddress::Unix(PathBuf::from("/nonexistent/clamd"));
+    let clamd = made(&[nowhere], &settings(20_000, 2, 1), None);
+    let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let take_and_give_back = || {
+        for _ in 0..100_000 {
+            if let Some(_place) = clamd.queue.spare() {
+                most.fetch_max(held.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                held.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(take_and_give_back);
+        }
+    });
+    assert_eq!(most.into_inner(), 1);
+    assert_eq!(clamd.queue.state(), (2, 0));
+}
+
+#[tokio::test]
 async fn a_clamd_that_freezes_or_dies_while_the_file_arrives_is_found_out_when_it_is_whole() {
     let mut daemon = Daemon::start().await;
     let clamd = scanner(daemon.unix(), 700);
