@@ -94,14 +94,15 @@ impl Clamd {
     }
 
     async fn ask(&self, file: FileToScan<'_>) -> Result<Scanned, ScanFailure> {
-        let mut line = self.line();
+        let begun =
+            file.ahead.clone().and_then(|ahead| (ahead as Arc<dyn Any + Send + Sync>).downcast().ok());
+        let mut begun: Option<Arc<Begun>> = begun;
+        // Whoever was begun with has had a turn.
+        let mut line = self.line(usize::from(begun.is_none()));
         if let Some(known) = self.known(&line, &file.sha256).await {
             self.metrics.scan_cache_hit(self.engine());
             return Ok(known);
         }
-        let begun =
-            file.ahead.clone().and_then(|ahead| (ahead as Arc<dyn Any + Send + Sync>).downcast().ok());
-        let mut begun: Option<Arc<Begun>> = begun;
         let _place = match begun.as_ref().and_then(|begun| begun.place()) {
             Some(place) => place,
             None => {
@@ -135,9 +136,9 @@ impl Clamd {
         }
     }
 
-    /// All servers, the well ones first, in turns.
-    fn line(&self) -> Vec<&Arc<Server>> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.servers.len().max(1);
+    /// All servers, the well ones first, in turns; takes so many turns.
+    fn line(&self, turns: usize) -> Vec<&Arc<Server>> {
+        let first = self.turn.fetch_add(turns, Ordering::Relaxed) % self.servers.len().max(1);
         let mut line: Vec<_> = self.servers[first..].iter().chain(&self.servers[..first]).collect();
         // Once for each: it may change meanwhile.
         line.sort_by_cached_key(|server| server.standing());
@@ -243,7 +244,7 @@ impl Scanner for Clamd {
     fn ahead(&self, body: &dyn WholeBody, start: u64) -> Option<Arc<dyn Ahead>> {
         let (file, _) = body.file()?;
         let place = self.queue.spare()?;
-        let server = self.line().into_iter().find(|server| server.standing() == Standing::Well)?;
+        let server = self.line(1).into_iter().find(|server| server.standing() == Standing::Well)?;
         Some(Arc::new(Begun::new(Arc::clone(server), place, Arc::clone(file), start, self.timeout)))
     }
 }

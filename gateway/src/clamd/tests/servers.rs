@@ -161,8 +161,8 @@ async fn a_server_that_is_away_is_passed_over_and_asked_last_from_then_on() {
     }
     assert_eq!(well.scans(), 4);
     assert_eq!(clamd.servers().map(|(_, well)| well).collect::<Vec<_>>(), [false, true]);
-    assert_eq!(*clamd.line()[0].address(), well.address);
-    assert_eq!(*clamd.line()[0].address(), well.address, "whoever's turn it is");
+    assert_eq!(*clamd.line(1)[0].address(), well.address);
+    assert_eq!(*clamd.line(1)[0].address(), well.address, "whoever's turn it is");
 }
 
 #[tokio::test]
@@ -171,6 +171,16 @@ async fn servers_that_are_well_take_turns() {
     let clamd = scanners(&[one.address.clone(), other.address.clone()], 20_000);
     for _ in 0..6 {
         clean(scan(&clamd, b"x").await);
+    }
+    assert_eq!((one.scans(), other.scans()), (3, 3));
+}
+
+#[tokio::test]
+async fn servers_take_turns_with_files_sent_ahead_too() {
+    let (one, other) = (Fake::start(Manner::Clean).await, Fake::start(Manner::Clean).await);
+    let clamd = scanners(&[one.address.clone(), other.address.clone()], 20_000);
+    for _ in 0..6 {
+        clean(scan_ahead(&clamd, [0; 32]).await);
     }
     assert_eq!((one.scans(), other.scans()), (3, 3));
 }
@@ -213,6 +223,15 @@ async fn tells_nobody_there_from_nobody_who_answers() {
     let frozen = Fake::start(Manner::Frozen).await;
     let said = scan(&scanners(&[frozen.address.clone(), gone().await], 500), b"x").await.unwrap();
     assert_eq!(said, Scanned::NotScanned(Unscanned::TimedOut));
+}
+
+/// Scans a file of this sum that was begun with.
+async fn scan_ahead(clamd: &Clamd, sha256: [u8; 32]) -> Result<Scanned, ScanFailure> {
+    let body = body(&[b'x'; 400_000]).await;
+    let ahead = clamd.ahead(&body, 0).expect("a place is free");
+    ahead.grown(body.file().unwrap().1);
+    let file = FileToScan { ahead: Some(ahead), ..FileToScan::new(&body, 0..body.len(), sha256) };
+    clamd.scan(file).await
 }
 
 /// A scanner that keeps verdicts, and has heard of its server's version.
@@ -311,13 +330,10 @@ async fn a_verdict_counts_only_while_its_server_can_be_asked() {
 async fn a_file_sent_ahead_is_sent_once_and_its_verdict_is_kept() {
     let fake = Fake::start(Manner::Clean).await;
     let clamd = keeping(&fake).await;
-    let body = body(&[b'x'; 400_000]).await;
-    let (_, length) = body.file().unwrap();
-    let ahead = clamd.ahead(&body, 0).unwrap();
-    ahead.grown(length);
-    let file = FileToScan { ahead: Some(ahead), ..FileToScan::new(&body, 0..body.len(), [9; 32]) };
-    assert_eq!(clamd.scan(file.clone()).await.unwrap(), Scanned::Clean);
+    clean(scan_ahead(&clamd, [9; 32]).await);
     assert_eq!(fake.scans(), 2, "with the one before this");
-    assert_eq!(clamd.scan(file).await.unwrap(), Scanned::Clean);
+    fake.becomes(Manner::Infected);
+    let body = body(&[b'x'; 400_000]).await;
+    clean(clamd.scan(FileToScan::new(&body, 0..body.len(), [9; 32])).await);
     assert_eq!(fake.scans(), 2);
 }
