@@ -2,19 +2,19 @@
 
 mod origin;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use filters::state::Usage;
 use http::{Method, header};
-use pingora_core::protocols::http::ServerSession;
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use crate::http1::Http1;
 use crate::phase::{Phase, reached};
 use crate::reload;
 use crate::shared::Shared;
@@ -58,19 +58,13 @@ pub async fn serve(listener: TcpListener, shared: Arc<Shared>, acts: Acts) {
 async fn connection(stream: TcpStream, shared: Arc<Shared>, acts: Acts) {
     let mut wire = Box::new(Wire::tcp(stream));
     loop {
-        if !matches!(tokio::time::timeout(PATIENCE, wire.read_head(LARGEST)).await, Ok(Ok(_))) {
-            return;
-        }
-        let mut session = ServerSession::new_http1(wire);
-        if !matches!(session.read_request().await, Ok(true)) {
-            return;
-        }
+        let Ok(Ok(length)) = tokio::time::timeout(PATIENCE, wire.read_head(LARGEST)).await else { return };
+        let Ok(mut session) = Http1::begin(wire, length, PATIENCE) else { return };
         let served = tokio::time::timeout(PATIENCE * 3, request(&mut session, &shared, &acts)).await;
         if !matches!(served, Ok(Ok(()))) {
             return;
         }
-        let Ok(Some(reusable)) = session.finish().await else { return };
-        let Ok(again) = reusable.into_parts().0.into_any().downcast::<Wire>() else { return };
+        let Some(again) = session.finish().await else { return };
         wire = again;
     }
 }
@@ -94,39 +88,45 @@ impl Answer {
     fn not_allowed(allow: &'static str) -> Self {
         Self { allow: Some(allow), ..Self::text(405, "method not allowed\n") }
     }
+
+    fn head(&self) -> pingora_core::Result<ResponseHeader> {
+        let mut head = ResponseHeader::build(self.status, Some(5))?;
+        head.insert_header(header::CONTENT_TYPE, self.content_type)?;
+        head.insert_header(header::CONTENT_LENGTH, self.body.len())?;
+        head.insert_header(header::CACHE_CONTROL, "no-store")?;
+        if self.status == 401 {
+            head.insert_header(header::WWW_AUTHENTICATE, "Bearer")?;
+        }
+        if let Some(allow) = self.allow {
+            head.insert_header(header::ALLOW, allow)?;
+        }
+        Ok(head)
+    }
 }
 
-async fn request(session: &mut ServerSession, shared: &Arc<Shared>, acts: &Acts) -> pingora_core::Result<()> {
-    let answer = match is_allowed(session, shared) {
+async fn request(session: &mut Http1, shared: &Arc<Shared>, acts: &Acts) -> io::Result<()> {
+    let answer = match is_allowed(session.head(), shared) {
         Ok(()) => match read_body(session).await? {
-            Some(body) => answer(session, &body, shared, acts).await,
+            Some(body) => answer(session.head(), &body, shared, acts).await,
             None => {
                 Answer::json(413, &json!({ "error": format!("the body is longer than {LARGEST} bytes") }))
             }
         },
-        Err(answer) => answer,
+        Err(answer) => {
+            read_body(session).await?;
+            answer
+        }
     };
-    let mut head = ResponseHeader::build(answer.status, Some(5))?;
-    head.insert_header(header::CONTENT_TYPE, answer.content_type)?;
-    head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
-    head.insert_header(header::CACHE_CONTROL, "no-store")?;
-    if answer.status == 401 {
-        head.insert_header(header::WWW_AUTHENTICATE, "Bearer")?;
-    }
-    if let Some(allow) = answer.allow {
-        head.insert_header(header::ALLOW, allow)?;
-    }
-    let bodiless = session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(head)).await?;
-    let body = if bodiless { Bytes::new() } else { Bytes::from(answer.body) };
-    session.write_response_body(body, true).await
+    session.answer(&mut answer.head().map_err(io::Error::other)?).await?;
+    session.write(answer.body.as_bytes()).await?;
+    session.end().await
 }
 
 /// The whole body; `None` when it is too long. What is too long is read to its end all the same, because the answer is
 /// lost to a client that is cut off while it sends.
-async fn read_body(session: &mut ServerSession) -> pingora_core::Result<Option<Vec<u8>>> {
+async fn read_body(session: &mut Http1) -> io::Result<Option<Vec<u8>>> {
     let mut body = Some(Vec::new());
-    while let Some(bytes) = session.read_request_body().await? {
+    while let Some(bytes) = session.body().await.map_err(|_| io::ErrorKind::ConnectionAborted)? {
         body = body.filter(|body| body.len() + bytes.len() <= LARGEST);
         if let Some(body) = &mut body {
             body.extend_from_slice(&bytes);
@@ -137,8 +137,7 @@ async fn read_body(session: &mut ServerSession) -> pingora_core::Result<Option<V
 
 /// The token, when one is set, in constant time. Health answers without: probes have none. What changes something must
 /// not be another site's doing.
-fn is_allowed(session: &ServerSession, shared: &Shared) -> Result<(), Answer> {
-    let head = session.req_header();
+fn is_allowed(head: &RequestHeader, shared: &Shared) -> Result<(), Answer> {
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     if reads && matches!(head.uri.path(), "/healthz" | "/readyz") {
         return Ok(());
@@ -159,8 +158,7 @@ fn is_allowed(session: &ServerSession, shared: &Shared) -> Result<(), Answer> {
     Ok(())
 }
 
-async fn answer(session: &ServerSession, body: &[u8], shared: &Arc<Shared>, acts: &Acts) -> Answer {
-    let head = session.req_header();
+async fn answer(head: &RequestHeader, body: &[u8], shared: &Arc<Shared>, acts: &Acts) -> Answer {
     let reads = matches!(head.method, Method::GET | Method::HEAD);
     match head.uri.path() {
         "/" if reads => page(shared),

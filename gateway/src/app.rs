@@ -14,7 +14,6 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Version};
 use pingora_http::{ResponseHeader, header_value_from_raw};
 use pingora_timeout::timeout;
-use tokio::io::AsyncWriteExt;
 
 use crate::chunks::Chunks;
 use crate::wire::{NoHead, Wire};
@@ -98,7 +97,7 @@ impl App {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match timeout(self.patience, self.wire.write_all(bytes)).await {
+        match timeout(self.patience, self.wire.send(&[bytes])).await {
             Ok(written) => written,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
@@ -268,7 +267,7 @@ fn words(line: &HeaderValue) -> impl DoubleEndedIterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;

@@ -1,8 +1,7 @@
 //! The framing of a chunked body (RFC 9112 section 7.1), to the letter.
 //!
-//! Of a request: Pingora's reader decodes chunks and forgives much: an empty size line, bare line feeds in extensions,
-//! trailers that are no fields. Whoever stands in front may read such bytes differently. So they are looked at before it
-//! reads them, and what is not exactly a chunked body breaks the connection's reading. Of an answer: it is decoded here.
+//! Of a request nothing is forgiven: an empty size line, bare line feeds in extensions, trailers that are no fields. Whoever
+//! stands in front may read such bytes differently.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -24,8 +23,6 @@ pub struct Chunks {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Of the head, which is judged elsewhere: bytes still to come.
-    Head(usize),
     /// Hexadecimal digits so far, and what they say.
     Size(u8, u64),
     /// Behind a semicolon; the size that stood before it.
@@ -43,9 +40,9 @@ enum State {
 }
 
 impl Chunks {
-    /// For a body that follows a head of this many bytes.
-    pub fn behind(head: usize) -> Self {
-        Self { state: State::Head(head), length: 0, padded: false }
+    /// For the body of a request.
+    pub fn of_request() -> Self {
+        Self { state: State::Size(0, 0), length: 0, padded: false }
     }
 
     /// For the body of an app's answer.
@@ -77,34 +74,6 @@ impl Chunks {
     /// Whether the last chunk and its trailers have been seen.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
-    }
-
-    /// Looks at the next bytes. False when they are no chunked body. What follows its end is not looked at.
-    pub fn follow(&mut self, bytes: &[u8]) -> bool {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let skip = |left: usize| left.min(rest.len());
-            match self.state {
-                State::Done => return true,
-                State::Head(left) => {
-                    let n = skip(left);
-                    rest = &rest[n..];
-                    self.state = if n == left { State::Size(0, 0) } else { State::Head(left - n) };
-                }
-                State::Data(left) => {
-                    let n = skip(usize::try_from(left).unwrap_or(usize::MAX));
-                    rest = &rest[n..];
-                    let left = left - n as u64;
-                    self.state = if left == 0 { State::DataCr } else { State::Data(left) };
-                }
-                state => {
-                    let Some(next) = self.step(state, rest[0]) else { return false };
-                    self.state = next;
-                    rest = &rest[1..];
-                }
-            }
-        }
-        true
     }
 
     /// Where one byte leads; `None` where it must not stand.
@@ -154,15 +123,25 @@ fn is_token(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// The verdict, the same in one piece and byte by byte.
+    /// Whether this is one body, the same in one piece and byte by byte.
     fn follows(body: &str) -> bool {
-        let head = "POST / HTTP/1.1\r\n\r\n";
-        let all = format!("{head}{body}");
-        let whole = Chunks::behind(head.len()).follow(all.as_bytes());
-        let mut chunks = Chunks::behind(head.len());
-        let pieces = all.as_bytes().chunks(1).all(|piece| chunks.follow(piece));
-        assert_eq!(whole, pieces, "{body:?}");
-        whole
+        let decoded = |size: usize| {
+            let (mut chunks, mut inbox, mut data) = (Chunks::of_request(), BytesMut::new(), Vec::new());
+            for piece in body.as_bytes().chunks(size) {
+                inbox.extend_from_slice(piece);
+                loop {
+                    let bytes = chunks.decode(&mut inbox)?;
+                    if bytes.is_empty() {
+                        break;
+                    }
+                    data.extend_from_slice(&bytes);
+                }
+            }
+            Some((data, inbox.to_vec(), chunks.is_done()))
+        };
+        let whole = decoded(body.len());
+        assert_eq!(whole, decoded(1), "{body:?}");
+        whole.is_some()
     }
 
     #[test]

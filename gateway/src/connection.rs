@@ -1,32 +1,30 @@
 //! One client's connection: its requests, one after another over HTTP/1, side by side over HTTP/2.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use filters::exchange::Arrival;
 use filters::{Denial, Reason};
-use http::Version;
 use pingora_core::protocols::Digest;
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server as h2_server;
 use pingora_timeout::timeout;
 use tokio::sync::watch;
 
+use crate::http1::{BadHead, Http1};
 use crate::identifiers;
 use crate::listener::{Accepted, Listener};
 use crate::phase::{Phase, reached};
 use crate::refusal::{self, After};
 use crate::serve;
+use crate::session::{SEND, Session};
 use crate::shared::Shared;
 use crate::wire::{NoHead, Wire};
 
 /// Streams a client may have open at a time.
 const MAX_STREAMS: u32 = 128;
-
-/// Lines of a head that Pingora's parser takes, the first and the empty one among them.
-const MAX_LINES: usize = 258;
 
 /// Streams that may be malformed before the whole connection is closed.
 const MAX_MALFORMED_STREAMS: usize = 32;
@@ -87,9 +85,8 @@ pub async fn serve(
 
 /// HTTP/1: reads a head whole, judges its bytes, and serves the request; then the next.
 async fn requests(mut wire: Box<Wire>, client: Arc<Client>, mut phases: watch::Receiver<Phase>) {
-    let hold = wire.hold();
     let mut first = true;
-    let mut raw_head = Vec::new();
+    let mut draining = pin!(reached(&mut phases, Phase::Draining));
     loop {
         let snapshot = client.shared.snapshot();
         let times = snapshot.config.server.timeouts;
@@ -98,66 +95,46 @@ async fn requests(mut wire: Box<Wire>, client: Arc<Client>, mut phases: watch::R
             tokio::select! {
                 biased;
                 filled = timeout(patience, wire.fill()) => if !matches!(filled, Ok(true)) { return },
-                () = reached(&mut phases, Phase::Draining) => return,
+                () = &mut draining => return,
             }
         }
         first = false;
         let limit = snapshot.config.server.max_header_size;
-        let refused = match timeout(times.header, wire.read_head(limit)).await {
-            Ok(Ok(length)) => {
-                // Pingora's parser mends what it can: what is judged is what came.
-                raw_head.clear();
-                raw_head.extend_from_slice(&wire.inbox()[..length]);
-                None
-            }
+        let read = match timeout(times.header, wire.read_head(limit)).await {
+            Ok(Ok(length)) => Http1::begin(wire, length, SEND).map_err(|(wire, bad)| (wire, misread(&bad))),
             Ok(Err(NoHead::Closed { .. })) => return,
-            Ok(Err(NoHead::TooLarge)) => Some(too_large(wire.inbox(), limit)),
-            Err(_) => Some(Denial::new(Reason::RequestTimeout, "the head did not come in time")),
-        };
-        if let Some(denial) = refused {
-            return serve::refuse_unread(wire, &client, &snapshot, denial).await;
-        }
-        wire.judge_chunks(is_chunked(&raw_head).then_some(raw_head.len()));
-        let mut session = ServerSession::new_http1(wire);
-        session.set_pipelining_enabled(true);
-        // A client that has said all it has to say may still listen (RFC 9112 section 9.6).
-        session.set_abort_on_close(false);
-        if !matches!(session.read_request().await, Ok(true)) {
-            let denial = match memchr::memchr_iter(b'\n', &raw_head).count() {
-                0..=MAX_LINES => Denial::new(Reason::RequestMalformed, "the head cannot be parsed"),
-                _ => Denial::new(Reason::RequestHeadTooLarge, "more header lines than are read"),
-            };
-            if let Some(wire) = wire_of(session) {
-                serve::refuse_unread(wire, &client, &snapshot, denial).await;
+            Ok(Err(NoHead::TooLarge)) => {
+                let denial = too_large(wire.inbox(), limit);
+                Err((wire, denial))
             }
-            return;
+            Err(_) => Err((wire, Denial::new(Reason::RequestTimeout, "the head did not come in time"))),
+        };
+        let mut session = match read {
+            Ok(session) => session,
+            Err((wire, denial)) => return serve::refuse_unread(wire, &client, &snapshot, denial).await,
+        };
+        if client.shared.phases.now() != Phase::Serving {
+            session.close_after();
         }
-        if client.shared.phases.now() != Phase::Serving || session.req_header().version == Version::HTTP_10 {
-            session.set_keepalive(None);
-        }
-        let mut slot = Some(session);
-        let after = serve::request(&mut slot, &client, snapshot, Some((&raw_head, &hold))).await;
+        let mut slot = Some(Session::Http1(session));
+        let after = serve::request(&mut slot, &client, snapshot).await;
         let (Some(session), Some(after)) = (slot, after) else { return };
         if after == After::Linger {
-            if let Some(mut wire) = wire_of(session) {
+            if let Some(mut wire) = session.into_wire() {
                 refusal::linger(&mut wire).await;
             }
             return;
         }
-        let Ok(Some(reusable)) = session.finish().await else { return };
-        let (stream, rest) = reusable.into_parts();
-        let Ok(again) = stream.into_any().downcast::<Wire>() else { return };
+        let Some(again) = session.finish().await else { return };
         wire = again;
-        wire.unread(rest.unwrap_or_default());
     }
 }
 
-/// Whether a head has a `Transfer-Encoding` line at all; which ones may stand there is judged with the head.
-fn is_chunked(head: &[u8]) -> bool {
-    const NAME: &[u8] = b"transfer-encoding";
-    memchr::memchr_iter(b'\n', head)
-        .filter_map(|end| head.get(end + 1..end + 1 + NAME.len()))
-        .any(|name| name.eq_ignore_ascii_case(NAME))
+fn misread(bad: &BadHead) -> Denial {
+    match bad {
+        BadHead::Malformed => Denial::new(Reason::RequestMalformed, "the head cannot be parsed"),
+        BadHead::TooManyLines => Denial::new(Reason::RequestHeadTooLarge, "more header lines than are read"),
+    }
 }
 
 /// A head that does not end: because of its first line, or of the rest.
@@ -167,14 +144,6 @@ fn too_large(seen: &BytesMut, limit: usize) -> Denial {
         Denial::new(Reason::RequestUriTooLong, "a request line of more than 8 KB")
     } else {
         Denial::new(Reason::RequestHeadTooLarge, format!("a head of more than {limit} bytes"))
-    }
-}
-
-/// The bytes below an HTTP/1 session.
-pub fn wire_of(session: ServerSession) -> Option<Box<Wire>> {
-    match session {
-        ServerSession::H1(session) => session.into_inner().into_any().downcast().ok(),
-        _ => None,
     }
 }
 
@@ -217,11 +186,11 @@ async fn streams(wire: Wire, client: Arc<Client>, mut phases: watch::Receiver<Ph
                 let (client, alive) = (Arc::clone(&client), Arc::clone(&alive));
                 tokio::spawn(async move {
                     let snapshot = client.shared.snapshot();
-                    let mut slot = Some(ServerSession::new_http2(session));
-                    if serve::request(&mut slot, &client, snapshot, None).await.is_some()
+                    let mut slot = Some(Session::http2(session));
+                    if serve::request(&mut slot, &client, snapshot).await.is_some()
                         && let Some(session) = slot
                     {
-                        let _ = session.finish().await;
+                        session.finish().await;
                     }
                     drop(alive);
                 });

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use filters::{Denial, Reason};
-use pingora_core::protocols::http::ServerSession;
+
+use crate::session::{Fault, Session};
 
 /// How slow a body may be.
 #[derive(Debug, Clone, Copy)]
@@ -45,14 +46,18 @@ impl Intake {
     }
 
     /// The next bytes; `None` at the end.
-    pub async fn next(&mut self, session: &mut ServerSession) -> Result<Option<Bytes>, Cut> {
+    pub async fn next(&mut self, session: &mut Session) -> Result<Option<Bytes>, Cut> {
         loop {
             let left = self.pace.patience.saturating_sub(self.window.elapsed());
-            match pingora_timeout::timeout(left, session.read_request_body()).await {
+            match pingora_timeout::timeout(left, session.body()).await {
                 Ok(Ok(Some(bytes))) if bytes.is_empty() => {}
                 Ok(Ok(Some(bytes))) => return self.count(bytes).map(Some),
                 Ok(Ok(None)) => return Ok(None),
-                Ok(Err(error)) => return Err(broken(&error)),
+                Ok(Err(Fault::Gone)) => return Err(Cut::Gone),
+                Ok(Err(Fault::Misframed)) => {
+                    let detail = "the body is not chunked as the head says";
+                    return Err(Cut::Denied(Denial::new(Reason::RequestMalformed, detail)));
+                }
                 Err(_) => self.next_window()?,
             }
         }
@@ -80,13 +85,5 @@ impl Intake {
         self.window = Instant::now();
         self.in_window = 0;
         Ok(())
-    }
-}
-
-fn broken(error: &pingora_core::Error) -> Cut {
-    use pingora_core::ErrorType::{ConnectionClosed, H2Error, ReadError};
-    match error.etype() {
-        ConnectionClosed | ReadError | H2Error => Cut::Gone,
-        _ => Cut::Denied(Denial::new(Reason::RequestMalformed, "the body's framing is broken")),
     }
 }

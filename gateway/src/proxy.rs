@@ -12,16 +12,16 @@ use filters::body::declared_length;
 use filters::lockout::{Attempt, FailedAttempt};
 use filters::{Denial, Pending, Reason, WholeBody};
 use http::{Method, Version, header};
-use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
 
 use crate::app::{App, Fault};
 use crate::intake::{Cut, Intake};
 use crate::pool;
+use crate::session::Session;
 use crate::spool::SpooledBody;
 use crate::upstream::{Server, Upstream, now_ms};
-use crate::wire::{Hold, Wire};
+use crate::wire::Wire;
 
 /// One request on its way to an app.
 pub struct Forward<'a> {
@@ -31,8 +31,6 @@ pub struct Forward<'a> {
     pub timeouts: UpstreamTimeouts,
     /// Whether this is a WebSocket handshake: `Upgrade` goes through.
     pub upgrade: bool,
-    /// The switch of the client's wire, when it has one.
-    pub hold: Option<&'a Hold>,
     /// The head the app gets.
     pub head: &'a [u8],
 }
@@ -94,7 +92,7 @@ impl Forward<'_> {
     /// the last word on its head.
     pub async fn run(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         body: &mut Outgoing,
         pending: Pending,
         edit: &mut (dyn FnMut(&mut ResponseHeader) + Send),
@@ -159,18 +157,18 @@ impl Forward<'_> {
     /// is `watched`, its going away ends it.
     async fn ask(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         app: &mut App,
         body: &mut Outgoing,
         watched: bool,
     ) -> Result<Box<ResponseHeader>, Ask> {
-        let method = &session.req_header().method;
+        let method = &session.head().method;
         let repeatable = matches!(body, Outgoing::Empty | Outgoing::Whole(_)) && is_idempotent(method);
         let lost = |detail| if repeatable { Ask::Stale } else { Ask::Failed(unavailable(detail)) };
         let length = match body {
             Outgoing::Empty => 0,
             Outgoing::Whole(whole) => whole.len(),
-            Outgoing::Stream(_) => declared_length(session.req_header()).unwrap_or(u64::MAX),
+            Outgoing::Stream(_) => declared_length(session.head()).unwrap_or(u64::MAX),
         };
         if app.send_head(self.head, length, *method == Method::HEAD).await.is_err() {
             // Not a byte of it can have been acted on when the very first write fails.
@@ -209,7 +207,7 @@ impl Forward<'_> {
     /// Passes the answer on, once everybody who waits for it has been told.
     async fn answer(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         (mut app, mut head): (App, Box<ResponseHeader>),
         body: &mut Outgoing,
         mut pending: Pending,
@@ -241,12 +239,7 @@ impl Forward<'_> {
         };
         reframe(&mut head, session);
         edit(&mut head);
-        if let Some(hold) = self.hold
-            && head.headers.contains_key(header::CONTENT_LENGTH)
-        {
-            hold.next_write();
-        }
-        if session.write_response_header(head).await.is_err() {
+        if session.answer(head).await.is_err() {
             return Ok(End::Broken("the client went away"));
         }
         let end = self.relay(session, &mut app, body, attempt, answer).await;
@@ -262,7 +255,7 @@ impl Forward<'_> {
     /// Passes the answer's body on, and what is left of the request's.
     async fn relay(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         app: &mut App,
         body: &mut Outgoing,
         mut attempt: Option<Attempt>,
@@ -280,7 +273,7 @@ impl Forward<'_> {
                             attempt.chunk(&bytes);
                             std::mem::swap(&mut held, &mut bytes);
                         }
-                        if session.write_response_body(bytes, false).await.is_err() {
+                        if session.write(bytes).await.is_err() {
                             return End::Broken("the client went away");
                         }
                     }
@@ -297,7 +290,7 @@ impl Forward<'_> {
         if let Some(attempt) = attempt {
             answer.failed_login = attempt.settle().await;
         }
-        if session.write_response_body(held, true).await.is_err() {
+        if session.end(held).await.is_err() {
             return End::Broken("the client went away");
         }
         End::Whole
@@ -349,15 +342,16 @@ async fn send_whole(app: &mut App, whole: &SpooledBody) -> Result<(), Sent> {
 
 /// The next piece of the body, `None` at its end. Once it has ended: never anything, unless the client goes away.
 async fn next_from_client(
-    session: &mut ServerSession,
+    session: &mut Session,
     body: &mut Outgoing,
     sending: bool,
 ) -> Result<Option<Bytes>, Cut> {
     match body {
         Outgoing::Stream(intake) if sending => intake.next(session).await,
-        _ => match session.read_body_or_idle(true).await {
-            Ok(_) | Err(_) => Err(Cut::Gone),
-        },
+        _ => {
+            session.gone().await;
+            Err(Cut::Gone)
+        }
     }
 }
 
@@ -371,10 +365,10 @@ async fn pass_on(app: &mut App, next: Option<Bytes>) -> bool {
 
 /// Takes away what is between the app and the gateway only (RFC 9110 section 7.6.1), and frames the body for this
 /// client.
-fn reframe(head: &mut ResponseHeader, session: &ServerSession) {
+fn reframe(head: &mut ResponseHeader, session: &Session) {
     filters::headers::strip_response(head, false);
-    let bodiless = session.req_header().method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304);
-    let version = session.req_header().version;
+    let bodiless = session.head().method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304);
+    let version = session.head().version;
     if version == Version::HTTP_11 && !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH) {
         let _ = head.insert_header(header::TRANSFER_ENCODING, "chunked");
     } else {

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use config::Errors;
+use filters::body::declared_length;
 use filters::refusal::{Rendered, render};
 use filters::{Denial, Reason};
 use http::{Method, Version, header};
-use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use tokio::io::AsyncWriteExt;
 
+use crate::session::Session;
 use crate::wire::Wire;
 
 /// A body no longer than this is read to its end before it is refused, so that the connection can be used again.
@@ -33,31 +34,21 @@ pub enum After {
 }
 
 /// Answers a request with a refusal. Says how many bytes of body were sent, and what becomes of the connection.
-pub async fn send(
-    session: &mut ServerSession,
-    denial: &Denial,
-    errors: &Errors,
-    request_id: &str,
-) -> (u64, After) {
+pub async fn send(session: &mut Session, denial: &Denial, errors: &Errors, request_id: &str) -> (u64, After) {
     let rendered = {
-        let head = session.req_header();
+        let head = session.head();
         let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         let (language, accept) = (text(header::ACCEPT_LANGUAGE), text(header::ACCEPT));
         render(denial, errors, language, accept, &head.method, request_id, SystemTime::now())
     };
-    let expects = session.req_header().headers.contains_key(header::EXPECT);
+    let expects = session.head().headers.contains_key(header::EXPECT);
     let mut after = After::Reuse;
     if denial.reason == Reason::RequestMalformed {
         // What is malformed may be framed in a way that only looks clear: nothing behind it is read.
-        session.set_keepalive(None);
+        session.close_after();
         after = After::Linger;
     } else if !session.is_body_done() {
-        let small = session
-            .req_header()
-            .headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
-            .is_some_and(|length| length <= WORTH_READING);
+        let small = declared_length(session.head()).is_some_and(|length| length <= WORTH_READING);
         let read = small && !expects && discard(session, READING).await;
         after = if read { After::Reuse } else { After::Linger };
     }
@@ -69,18 +60,17 @@ pub async fn send(
     for (name, value) in headers {
         let _ = response.append_header(name, value);
     }
-    let http2 = session.req_header().version == Version::HTTP_2;
+    let http2 = session.head().version == Version::HTTP_2;
     response.set_version(if http2 { Version::HTTP_2 } else { Version::HTTP_11 });
-    let sent = session.write_response_header(Box::new(response)).await.is_ok()
-        && session.write_response_body(body, true).await.is_ok();
+    let sent = session.answer(Box::new(response)).await.is_ok() && session.end(body).await.is_ok();
     if sent { (size, after) } else { (0, After::Linger) }
 }
 
 /// Reads a body to its end, within `patience` in all.
-async fn discard(session: &mut ServerSession, patience: Duration) -> bool {
+async fn discard(session: &mut Session, patience: Duration) -> bool {
     let read = async {
         loop {
-            match session.read_request_body().await {
+            match session.body().await {
                 Ok(Some(_)) => {}
                 Ok(None) => return true,
                 Err(_) => return false,

@@ -12,23 +12,20 @@ use filters::lockout::FailedAttempt;
 use filters::pipeline::Route;
 use filters::{Denial, FileReport, Findings, Pending, Reason, WholeBody};
 use http::{HeaderValue, Method, StatusCode, Version, header};
-use pingora_core::protocols::http::ServerSession;
 use pingora_http::{RequestHeader, ResponseHeader};
 
-use crate::connection::{self, Client};
+use crate::connection::Client;
 use crate::intake::{Intake, Pace};
 use crate::phase::Phase;
 use crate::proxy::{End, Failure, Forward, Outgoing};
 use crate::record::{Asked, Login, Observed, Record, Refusal};
 use crate::refusal::{self, After};
+use crate::session::Session;
 use crate::snapshot::Snapshot;
 use crate::socket::{self, Terms};
 use crate::spool::SpoolError;
 use crate::upstream::Server;
-use crate::wire::{Hold, Wire};
-
-/// How long the client may take to read a piece of the answer.
-const SEND: Duration = Duration::from_secs(60);
+use crate::wire::Wire;
 
 /// What is found out about a request beside its exchange, for its record.
 #[derive(Default)]
@@ -43,42 +40,27 @@ pub struct Trail {
     files: Vec<FileReport>,
 }
 
-/// Serves one request. `None` when its connection must not be used any more; a socket is served to its end here.
-/// Over HTTP/1 the head's bytes as they came and the wire's switch are needed. The session stays in its place, because
-/// moving it costs more than a rule; only a socket takes it.
-pub async fn request(
-    slot: &mut Option<ServerSession>,
-    client: &Client,
-    snapshot: Arc<Snapshot>,
-    http1: Option<(&[u8], &Hold)>,
-) -> Option<After> {
+/// Serves one request. `None` when its connection must not be used any more; a socket is served to its end here. The
+/// session stays in its place, because moving it costs more than a rule; only a socket takes it.
+pub async fn request(slot: &mut Option<Session>, client: &Client, snapshot: Arc<Snapshot>) -> Option<After> {
     let session = slot.as_mut()?;
     let started = Instant::now();
-    let arrival = client.arrival(http1.map(|(raw_head, _)| raw_head));
-    let hold = http1.map(|(_, hold)| hold);
-    session.set_read_timeout(None);
-    session.set_write_timeout(Some(SEND));
-    // The body's framing is read off the head before any rule edits it.
-    session.is_body_done();
+    let raw_head = session.raw_head().cloned();
+    let arrival = client.arrival(raw_head.as_deref());
     let mut exchange = Exchange::begin(&arrival);
     let mut trail = Trail::default();
-    let mut journey =
-        Journey { client, snapshot: &snapshot, hold, trail: &mut trail, exchange: &mut exchange };
+    let mut journey = Journey { client, snapshot: &snapshot, trail: &mut trail, exchange: &mut exchange };
     let after = match journey.run(session, &arrival).await {
         Ok(Step::Answered(after)) => after,
         Ok(Step::Upgraded(app, head)) => {
-            let told = Told::of(session.req_header());
+            let told = Told::of(session.head());
             if let Some(session) = slot.take() {
                 trail.socket(session, app, head, &exchange, client, &snapshot).await;
             }
             report(&told, client, &snapshot, &exchange, trail, started);
             return None;
         }
-        Err(failure) if hold.is_some_and(Hold::is_misframed) || matches!(failure, Failure::Denied(_)) => {
-            let denial = match failure {
-                Failure::Denied(denial) if !hold.is_some_and(Hold::is_misframed) => denial,
-                _ => Denial::new(Reason::RequestMalformed, "the body is not chunked as the head says"),
-            };
+        Err(Failure::Denied(denial)) => {
             let errors = &snapshot.config.errors;
             let (sent, after) = refusal::send(session, &denial, errors, &exchange.request_id).await;
             trail.status = denial.reason.status();
@@ -86,13 +68,13 @@ pub async fn request(
             trail.denial = Some(denial);
             Some(after)
         }
-        Err(_) => {
+        Err(Failure::Gone) => {
             trail.status = 499;
             None
         }
     };
-    trail.bytes_in = session.body_bytes_read() as u64;
-    report(&Told::of(session.req_header()), client, &snapshot, &exchange, trail, started);
+    trail.bytes_in = session.received();
+    report(&Told::of(session.head()), client, &snapshot, &exchange, trail, started);
     after
 }
 
@@ -107,17 +89,16 @@ enum Step {
 struct Journey<'a> {
     client: &'a Client,
     snapshot: &'a Snapshot,
-    hold: Option<&'a Hold>,
     trail: &'a mut Trail,
     exchange: &'a mut Exchange,
 }
 
 impl Journey<'_> {
-    async fn run(&mut self, session: &mut ServerSession, arrival: &Arrival<'_>) -> Result<Step, Failure> {
+    async fn run(&mut self, session: &mut Session, arrival: &Arrival<'_>) -> Result<Step, Failure> {
         if self.client.listener.settings.redirect_https {
             filters::framing::check(
                 arrival.raw_head.unwrap_or_default(),
-                session.req_header(),
+                session.head(),
                 arrival.raw_head.is_none(),
             )
             .map_err(Failure::Denied)?;
@@ -125,10 +106,8 @@ impl Journey<'_> {
         }
         let snapshot = self.snapshot;
         let pipeline = &snapshot.pipeline;
-        let route = pipeline
-            .admit(session.req_header_mut(), arrival, self.exchange)
-            .await
-            .map_err(Failure::Denied)?;
+        let route =
+            pipeline.admit(session.head_mut(), arrival, self.exchange).await.map_err(Failure::Denied)?;
         if self.exchange.socket.is_some() && self.client.shared.phases.now() != Phase::Serving {
             return Err(Failure::Denied(Denial::new(Reason::Draining, "no new sockets while draining")));
         }
@@ -146,7 +125,7 @@ impl Journey<'_> {
 
     async fn forward(
         &mut self,
-        session: &mut ServerSession,
+        session: &mut Session,
         route: &Route,
         arrival: &Arrival<'_>,
     ) -> Result<Step, Failure> {
@@ -160,10 +139,8 @@ impl Journey<'_> {
         };
         let upstream = &snapshot.upstreams[target];
         let exchange = &*self.exchange;
-        let mut head = snapshot
-            .pipeline
-            .outgoing(session.req_header(), route, arrival, exchange)
-            .map_err(Failure::Denied)?;
+        let mut head =
+            snapshot.pipeline.outgoing(session.head(), route, arrival, exchange).map_err(Failure::Denied)?;
         if let Outgoing::Whole(whole) = &body {
             head.set_length(whole.len());
         }
@@ -172,10 +149,9 @@ impl Journey<'_> {
             upstream,
             timeouts: route.settings.timeouts.unwrap_or(upstream.timeouts),
             upgrade: self.exchange.socket.is_some(),
-            hold: self.hold,
             head: &head,
         };
-        let method = session.req_header().method.clone();
+        let method = session.head().method.clone();
         let mut edit = |head: &mut ResponseHeader| snapshot.pipeline.respond(head, route, exchange, &method);
         let answer = forward.run(session, &mut body, pending, &mut edit).await?;
         drop(body);
@@ -184,13 +160,13 @@ impl Journey<'_> {
         self.trail.upstream = Some((target, Arc::clone(&answer.server), answer.waited));
         match answer.end {
             End::Whole => {
-                self.trail.bytes_out = session.body_bytes_sent() as u64;
+                self.trail.bytes_out = session.sent();
                 Ok(Step::Answered(Some(if session.is_body_done() { After::Reuse } else { After::Linger })))
             }
             End::Broken(why) => {
                 log::info!("request_id={}: {why}", self.exchange.request_id);
-                self.trail.bytes_out = session.body_bytes_sent() as u64;
-                session.shutdown().await;
+                self.trail.bytes_out = session.sent();
+                session.abort();
                 Ok(Step::Answered(None))
             }
             End::Upgraded(app, head) => Ok(Step::Upgraded(app, head)),
@@ -199,30 +175,22 @@ impl Journey<'_> {
 
     /// Decides how the body travels: not at all, straight through, or received, shown to every rule that wants to see
     /// it, and only then passed on. A body of unknown length is always received first: its size is a rule too.
-    async fn body(
-        &mut self,
-        session: &mut ServerSession,
-        route: &Route,
-    ) -> Result<(Outgoing, Pending), Failure> {
+    async fn body(&mut self, session: &mut Session, route: &Route) -> Result<(Outgoing, Pending), Failure> {
         let pipeline = &self.snapshot.pipeline;
         let mut inspection =
-            pipeline.inspection(session.req_header(), route, self.exchange).map_err(Failure::Denied)?;
-        let empty = session.is_body_empty() || self.exchange.socket.is_some();
-        let version = session.req_header().version;
+            pipeline.inspection(session.head(), route, self.exchange).map_err(Failure::Denied)?;
+        let empty = session.is_body_done() || self.exchange.socket.is_some();
+        let version = session.head().version;
         if inspection.is_empty() && empty {
             return Ok((Outgoing::Empty, Pending::default()));
         }
         let server = &self.snapshot.config.server;
         let pace = Pace { min_rate: server.min_body_rate, patience: server.timeouts.body };
         let mut intake = Intake::new(pace, route.body_limit());
-        if !empty && version == Version::HTTP_11 && session.req_header().headers.contains_key(header::EXPECT)
-        {
-            // Pingora takes any answer before the body's end for the last on its connection.
-            let keepalive = session.get_keepalive();
-            session.write_continue_response().await.map_err(|_| Failure::Gone)?;
-            session.set_keepalive(keepalive);
+        if !empty && version == Version::HTTP_11 && session.head().headers.contains_key(header::EXPECT) {
+            session.say_continue().await.map_err(|_| Failure::Gone)?;
         }
-        if inspection.is_empty() && declared_length(session.req_header()).is_some() {
+        if inspection.is_empty() && declared_length(session.head()).is_some() {
             return Ok((Outgoing::Stream(intake), Pending::default()));
         }
         let mut whole = self.snapshot.spool.body();
@@ -236,7 +204,7 @@ impl Journey<'_> {
         let found = tokio::select! {
             biased;
             found = inspection.finish(&whole, self.exchange) => found.map_err(Failure::Denied)?,
-            _ = session.read_body_or_idle(true) => return Err(Failure::Gone),
+            () = session.gone() => return Err(Failure::Gone),
         };
         let Findings { request_headers, files, pending } = found;
         self.exchange.request_headers = request_headers;
@@ -247,7 +215,7 @@ impl Journey<'_> {
 
     async fn respond(
         &mut self,
-        session: &mut ServerSession,
+        session: &mut Session,
         route: &Route,
         status: u16,
         content_type: HeaderValue,
@@ -261,7 +229,7 @@ impl Journey<'_> {
 
     async fn redirect(
         &mut self,
-        session: &mut ServerSession,
+        session: &mut Session,
         route: Option<&Route>,
         status: u16,
         location: Result<HeaderValue, Denial>,
@@ -272,9 +240,9 @@ impl Journey<'_> {
         self.answer(session, route, head, Bytes::new()).await
     }
 
-    async fn redirect_to_https(&mut self, session: &mut ServerSession) -> Result<Step, Failure> {
+    async fn redirect_to_https(&mut self, session: &mut Session) -> Result<Step, Failure> {
         let port = self.client.shared.https_port();
-        let head = session.req_header();
+        let head = session.head();
         let host = head.headers.get(header::HOST).map(HeaderValue::as_bytes).unwrap_or_default();
         let location =
             match (filters::host::parse(host), filters::path::normalise(&head.method, head.raw_path())) {
@@ -289,12 +257,12 @@ impl Journey<'_> {
 
     async fn answer(
         &mut self,
-        session: &mut ServerSession,
+        session: &mut Session,
         route: Option<&Route>,
         mut head: ResponseHeader,
         body: Bytes,
     ) -> Result<Step, Failure> {
-        let method = session.req_header().method.clone();
+        let method = session.head().method.clone();
         if let Some(route) = route {
             self.snapshot.pipeline.respond(&mut head, route, self.exchange, &method);
         }
@@ -302,8 +270,7 @@ impl Journey<'_> {
         let body = if method == Method::HEAD { Bytes::new() } else { body };
         self.trail.bytes_out = body.len() as u64;
         let linger = !session.is_body_done();
-        let sent = session.write_response_header(Box::new(head)).await.is_ok()
-            && session.write_response_body(body, true).await.is_ok();
+        let sent = session.answer(Box::new(head)).await.is_ok() && session.end(body).await.is_ok();
         Ok(Step::Answered(sent.then_some(if linger { After::Linger } else { After::Reuse })))
     }
 }
@@ -366,7 +333,7 @@ impl Told {
 impl Trail {
     async fn socket(
         &mut self,
-        mut session: ServerSession,
+        mut session: Session,
         app: Box<Wire>,
         mut head: Box<ResponseHeader>,
         exchange: &Exchange,
@@ -385,17 +352,11 @@ impl Trail {
             max_message: rules.max_message,
             extensions: head.headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS),
         };
-        if session.write_response_header(head).await.is_err() {
+        if session.answer(head).await.is_err() {
             return;
         }
-        // What an eager client sent behind its handshake.
-        let early = tokio::select! {
-            biased;
-            early = session.read_request_body() => early.ok().flatten(),
-            () = std::future::ready(()) => None,
-        };
-        let Some(mut client_wire) = connection::wire_of(session) else { return };
-        client_wire.unread(early.as_deref().unwrap_or_default().into());
+        // With what an eager client sent behind its handshake.
+        let Some(client_wire) = session.into_wire() else { return };
         let open = snapshot.route_metrics(exchange, &client.shared.metrics).websockets();
         open.inc();
         let ended = socket::relay(client_wire, app, terms, client.shared.phases.watch()).await;

@@ -5,6 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+/// From 1 January 1970.
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+
 /// RFC 3339 with milliseconds, `2026-11-21T07:20:28.123Z`: 24 bytes. Times before 1970 are written as 1970.
 pub fn push_rfc3339(time: SystemTime, line: &mut Vec<u8>) {
     let civil = Civil::of(time);
@@ -42,6 +45,24 @@ pub fn push_common(time: SystemTime, line: &mut Vec<u8>) {
         push_digits(value, 2, line);
     }
     line.extend_from_slice(b" +0000");
+}
+
+/// As a `Date` field has it, `Sat, 21 Nov 2026 07:20:28 GMT` (RFC 9110 section 5.6.7).
+pub fn push_http_date(time: SystemTime, line: &mut Vec<u8>) {
+    let civil = Civil::of(time);
+    let days = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400;
+    line.extend_from_slice(DAYS[(days % 7) as usize].as_bytes());
+    line.extend_from_slice(b", ");
+    push_digits(civil.day, 2, line);
+    line.push(b' ');
+    line.extend_from_slice(MONTHS[civil.month as usize - 1].as_bytes());
+    line.push(b' ');
+    push_digits(civil.year, 4, line);
+    for (separator, value) in [(b' ', civil.hour), (b':', civil.minute), (b':', civil.second)] {
+        line.push(separator);
+        push_digits(value, 2, line);
+    }
+    line.extend_from_slice(b" GMT");
 }
 
 struct Civil {
@@ -113,5 +134,18 @@ mod tests {
         let mut line = Vec::new();
         push_common(UNIX_EPOCH + Duration::from_secs(951_827_696), &mut line);
         assert_eq!(line, b"29/Feb/2000:12:34:56 +0000");
+    }
+
+    #[test]
+    fn writes_dates_of_http() {
+        for (seconds, text) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (951_827_696, "Tue, 29 Feb 2000 12:34:56 GMT"),
+        ] {
+            let mut line = Vec::new();
+            push_http_date(UNIX_EPOCH + Duration::from_secs(seconds), &mut line);
+            assert_eq!(String::from_utf8(line).unwrap(), text);
+        }
     }
 }

@@ -1,17 +1,15 @@
 //! One byte stream, to a client or to an app.
 //!
-//! Three things are done here that cost a system call, a copy or an ambiguity elsewhere. A head is read whole, bounded in
-//! bytes, *before* any parser sees it, so that framing is judged on the bytes as they came. A head can be held back until
-//! its first body bytes follow, so that a small message is one `send`. And a spooled body goes from its file to the app
-//! without coming through here (`sendfile`).
+//! A head is read whole, bounded in bytes, *before* any parser sees it, so that framing is judged on the bytes as they
+//! came. A head and its body, or a chunk and its framing, leave with one system call and in one TLS record. And a spooled
+//! body goes from its file to the app without coming through here (`sendfile`).
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -25,50 +23,19 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, Re
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::chunks::Chunks;
-
 /// Bytes read at a time while a head is awaited.
 const READ: usize = 4096;
 
-/// A head larger than this is not held back.
-const HOLD: usize = 16 * 1024;
+/// Bytes that are put together for one TLS record.
+const RECORD: usize = 16 * 1024;
 
-/// A connection, with what was read from it and not yet used, and what is held back from it.
+/// Parts of a message that are sent at once, at most.
+const PARTS: usize = 3;
+
+/// A connection, with what was read from it and not yet used.
 pub struct Wire {
     io: Io,
     inbox: BytesMut,
-    outbox: BytesMut,
-    chunks: Option<Chunks>,
-    hold: Hold,
-}
-
-/// What is shared with whoever serves a [`Wire`] that a session has taken.
-#[derive(Clone, Default)]
-pub struct Hold(Arc<Signs>);
-
-#[derive(Default)]
-struct Signs {
-    hold: AtomicBool,
-    misframed: AtomicBool,
-}
-
-impl Hold {
-    /// Has the wire keep the next bytes written until more follow, or a flush. Applies to the next write only.
-    pub fn next_write(&self) {
-        self.0.hold.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether what was read is no chunked body, though the head announced one.
-    pub fn is_misframed(&self) -> bool {
-        self.0.misframed.load(Ordering::Relaxed)
-    }
-
-    fn take(&self) -> bool {
-        self.0.hold.load(Ordering::Relaxed) && {
-            self.0.hold.store(false, Ordering::Relaxed);
-            true
-        }
-    }
 }
 
 enum Io {
@@ -100,36 +67,7 @@ impl Wire {
     }
 
     fn new(io: Io) -> Self {
-        Self { io, inbox: BytesMut::new(), outbox: BytesMut::new(), chunks: None, hold: Hold::default() }
-    }
-
-    /// The switch that holds a write back.
-    pub fn hold(&self) -> Hold {
-        self.hold.clone()
-    }
-
-    /// Gives bytes back, to be read before any others.
-    pub fn unread(&mut self, bytes: BytesMut) {
-        if self.inbox.is_empty() {
-            self.inbox = bytes;
-        } else if !bytes.is_empty() {
-            let mut all = bytes;
-            all.extend_from_slice(&self.inbox);
-            self.inbox = all;
-        }
-    }
-
-    /// Has the chunked body behind a head of this many bytes judged while it is read; nothing for another body.
-    pub fn judge_chunks(&mut self, head: Option<usize>) {
-        self.chunks = head.map(Chunks::behind);
-    }
-
-    fn judge(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.chunks.as_mut().is_none_or(|chunks| chunks.follow(bytes)) {
-            return Ok(());
-        }
-        self.hold.0.misframed.store(true, Ordering::Relaxed);
-        Err(io::ErrorKind::InvalidData.into())
+        Self { io, inbox: BytesMut::new() }
     }
 
     /// What was read and not yet used.
@@ -189,14 +127,31 @@ impl Wire {
             && matches!(stream.try_read(&mut probe), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Sends what is held back and says goodbye.
+    /// Says goodbye.
     pub async fn close(&mut self) {
         let _ = AsyncWriteExt::shutdown(self).await;
     }
 
+    /// Sends these parts, three at most, one behind the other.
+    pub async fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
+        match &mut self.io {
+            Io::Tcp(stream) => send_parts(stream, parts).await,
+            Io::Tls(stream) => {
+                let size: usize = parts.iter().map(|part| part.len()).sum();
+                if size <= RECORD {
+                    stream.write_all(&parts.concat()).await?;
+                } else {
+                    for part in parts {
+                        stream.write_all(part).await?;
+                    }
+                }
+                stream.flush().await
+            }
+        }
+    }
+
     /// Sends some of a file's bytes from `at` on, `count` at most, and returns how many. For a plain connection.
     pub async fn send_file(&mut self, file: &File, at: u64, count: u64) -> io::Result<usize> {
-        std::future::poll_fn(|cx| self.poll_outbox(cx)).await?;
         let Io::Tcp(stream) = &self.io else { return Err(io::ErrorKind::Unsupported.into()) };
         let mut at = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
         let count = usize::try_from(count).unwrap_or(usize::MAX);
@@ -211,16 +166,31 @@ impl Wire {
             }
         }
     }
+}
 
-    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.outbox.is_empty() {
-            let sent = ready!(self.io.poll_send(cx, &self.outbox))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+async fn send_parts(stream: &mut TcpStream, parts: &[&[u8]]) -> io::Result<()> {
+    let mut sent = 0;
+    loop {
+        let mut slices = [IoSlice::new(&[]); PARTS];
+        let mut used = 0;
+        let mut skip = sent;
+        for part in parts {
+            let left = part.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(part.len());
+            if !left.is_empty() {
+                slices[used] = IoSlice::new(left);
+                used += 1;
             }
-            self.outbox.advance(sent);
         }
-        Poll::Ready(Ok(()))
+        let n = match &slices[..used] {
+            [] => return Ok(()),
+            [one] => stream.write(one).await?,
+            several => stream.write_vectored(several).await?,
+        };
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        sent += n;
     }
 }
 
@@ -234,66 +204,34 @@ fn head_end(bytes: &[u8], seen: usize) -> Option<usize> {
     })
 }
 
-impl Io {
-    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Io::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
-        }
-    }
-}
-
 impl AsyncRead for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        if self.inbox.is_empty() {
-            match &mut self.io {
-                Io::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, buf))?,
-                Io::Tls(stream) => ready!(Pin::new(stream.as_mut()).poll_read(cx, buf))?,
-            }
-        } else {
+        if !self.inbox.is_empty() {
             let n = self.inbox.len().min(buf.remaining());
             buf.put_slice(&self.inbox[..n]);
             self.inbox.advance(n);
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(self.judge(&buf.filled()[before..]))
+        match &mut self.io {
+            Io::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        }
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        if this.outbox.is_empty() {
-            if this.hold.take() && buf.len() <= HOLD {
-                this.outbox.extend_from_slice(buf);
-                return Poll::Ready(Ok(buf.len()));
-            }
-            return this.io.poll_send(cx, buf);
+        match &mut self.io {
+            Io::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
         }
-        if let Io::Tcp(stream) = &mut this.io {
-            let both = [IoSlice::new(&this.outbox), IoSlice::new(buf)];
-            let sent = ready!(Pin::new(stream).poll_write_vectored(cx, &both))?;
-            let held = this.outbox.len();
-            if sent > held {
-                this.outbox.clear();
-                return Poll::Ready(Ok(sent - held));
-            }
-            this.outbox.advance(sent);
-        } else if this.outbox.len() + buf.len() <= HOLD {
-            // One TLS record for both.
-            this.outbox.extend_from_slice(buf);
-            return Poll::Ready(Ok(buf.len()));
-        }
-        ready!(this.poll_outbox(cx))?;
-        this.io.poll_send(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_outbox(cx))?;
         match &mut self.io {
             Io::Tcp(_) => Poll::Ready(Ok(())),
             Io::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
@@ -301,7 +239,6 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_outbox(cx))?;
         match &mut self.io {
             Io::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Io::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
@@ -385,33 +322,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sends_a_held_head_together_with_its_body() {
+    async fn sends_parts_in_order_however_they_are_taken() {
         let (mut wire, mut client) = pair().await;
-        wire.hold().next_write();
-        wire.write_all(b"head;").await.unwrap();
-        let mut probe = [0; 16];
-        assert!(client.try_read(&mut probe).is_err(), "nothing is sent while the head is held");
-        wire.write_all(b"body").await.unwrap();
-        let n = client.read(&mut probe).await.unwrap();
-        assert_eq!(&probe[..n], b"head;body");
+        let large = vec![b'x'; 3_000_000];
+        let expected = [b"head;", &large[..], b"tail"].concat();
+        let sending = tokio::spawn(async move {
+            wire.send(&[]).await.unwrap();
+            wire.send(&[b"", b""]).await.unwrap();
+            wire.send(&[b"head;", &large, b"tail"]).await.unwrap();
+        });
+        let mut seen = Vec::new();
+        client.read_to_end(&mut seen).await.unwrap();
+        sending.await.unwrap();
+        assert!(seen == expected);
     }
 
     #[tokio::test]
-    async fn a_flush_sends_what_is_held() {
+    async fn reads_what_was_read_before_first() {
         let (mut wire, mut client) = pair().await;
-        wire.hold().next_write();
-        wire.write_all(b"head").await.unwrap();
-        wire.flush().await.unwrap();
-        let mut probe = [0; 16];
-        let n = client.read(&mut probe).await.unwrap();
-        assert_eq!(&probe[..n], b"head");
-    }
-
-    #[tokio::test]
-    async fn reads_what_was_given_back_first() {
-        let (mut wire, mut client) = pair().await;
-        client.write_all(b" world").await.unwrap();
-        wire.unread(BytesMut::from(&b"hello"[..]));
+        client.write_all(b"hello world").await.unwrap();
+        assert!(wire.fill().await);
         let mut text = [0; 11];
         wire.read_exact(&mut text).await.unwrap();
         assert_eq!(&text, b"hello world");

@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use filters::websocket::frame::{FrameHeader, Opcode};
-use http::header;
-use pingora_core::protocols::http::ServerSession;
+use http::{HeaderName, HeaderValue, header};
 use pingora_http::ResponseHeader;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::connection::wire_of;
+use crate::http1::Http1;
+use crate::session::SEND;
 use crate::wire::Wire;
 
 const PAGE: &str = "<!doctype html><meta charset=utf-8><title>Menshen demo</title>\
@@ -38,32 +38,26 @@ async fn accept(listener: std::net::TcpListener) {
     }
 }
 
-async fn connection(stream: TcpStream) -> pingora_core::Result<()> {
+async fn connection(stream: TcpStream) -> io::Result<()> {
     let mut wire = Box::new(Wire::tcp(stream));
     loop {
-        if wire.read_head(64 * 1024).await.is_err() {
-            return Ok(());
+        let Ok(length) = wire.read_head(64 * 1024).await else { return Ok(()) };
+        let Ok(mut request) = Http1::begin(wire, length, SEND) else { return Ok(()) };
+        if request.head().headers.contains_key(header::UPGRADE) {
+            return socket(request).await;
         }
-        let mut session = ServerSession::new_http1(wire);
-        if !session.read_request().await? {
-            return Ok(());
-        }
-        if session.is_upgrade_req() {
-            return socket(session).await;
-        }
-        answer(&mut session).await?;
-        let Some(reusable) = session.finish().await? else { return Ok(()) };
-        let Ok(again) = reusable.into_parts().0.into_any().downcast::<Wire>() else { return Ok(()) };
+        answer(&mut request).await?;
+        let Some(again) = request.finish().await else { return Ok(()) };
         wire = again;
     }
 }
 
-async fn answer(session: &mut ServerSession) -> pingora_core::Result<()> {
+async fn answer(request: &mut Http1) -> io::Result<()> {
     let mut size = 0;
-    while let Some(bytes) = session.read_request_body().await? {
+    while let Ok(Some(bytes)) = request.body().await {
         size += bytes.len();
     }
-    let head = session.req_header();
+    let head = request.head();
     let told = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
     let (content_type, body) = match head.uri.path() {
         "/" => ("text/html; charset=utf-8", PAGE.to_owned()),
@@ -83,27 +77,37 @@ async fn answer(session: &mut ServerSession) -> pingora_core::Result<()> {
             ("application/json", format!("{who:#}\n"))
         }
     };
-    let mut response = ResponseHeader::build(200, Some(3))?;
-    response.insert_header(header::CONTENT_TYPE, content_type)?;
-    response.insert_header(header::CONTENT_LENGTH, body.len())?;
-    session.write_response_header(Box::new(response)).await?;
-    session.write_response_body(Bytes::from(body), true).await
+    let length = body.len().to_string();
+    let mut head = head_of(200, &[(header::CONTENT_TYPE, content_type), (header::CONTENT_LENGTH, &length)])?;
+    request.answer(&mut head).await?;
+    request.write(body.as_bytes()).await?;
+    request.end().await
 }
 
 /// Answers the handshake (RFC 6455 section 4.2.2) and echoes frames.
-async fn socket(mut session: ServerSession) -> pingora_core::Result<()> {
-    let key = session.get_header_bytes("sec-websocket-key").to_vec();
-    let accept = [&key[..], b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
+async fn socket(mut request: Http1) -> io::Result<()> {
+    let key = request.head().headers.get(header::SEC_WEBSOCKET_KEY).map_or(&b""[..], HeaderValue::as_bytes);
+    let accept = [key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
     let accept = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &accept);
-    let mut response = ResponseHeader::build(101, Some(3))?;
-    response.insert_header(header::UPGRADE, "websocket")?;
-    response.insert_header(header::CONNECTION, "Upgrade")?;
-    response.insert_header(header::SEC_WEBSOCKET_ACCEPT, STANDARD.encode(accept))?;
-    session.write_response_header(Box::new(response)).await?;
-    if let Some(mut wire) = wire_of(session) {
-        let _ = echo(&mut wire).await;
+    let accept = STANDARD.encode(accept);
+    let mut head = head_of(
+        101,
+        &[
+            (header::UPGRADE, "websocket"),
+            (header::CONNECTION, "Upgrade"),
+            (header::SEC_WEBSOCKET_ACCEPT, &accept),
+        ],
+    )?;
+    request.answer(&mut head).await?;
+    echo(&mut request.into_wire()).await
+}
+
+fn head_of(status: u16, fields: &[(HeaderName, &str)]) -> io::Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(status, Some(fields.len())).map_err(io::Error::other)?;
+    for (name, value) in fields {
+        head.insert_header(name, *value).map_err(io::Error::other)?;
     }
-    Ok(())
+    Ok(head)
 }
 
 async fn echo(wire: &mut Wire) -> io::Result<()> {
