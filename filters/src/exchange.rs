@@ -9,7 +9,7 @@ use config::RuleName;
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::denial::Reason;
-use crate::facts::{Facts, WhoAsks};
+use crate::facts::{Caller, Facts};
 use crate::forwarded::{Incoming, Trace};
 use crate::websocket::offer::PairAnswer;
 
@@ -54,7 +54,7 @@ pub struct Exchange {
     /// Decoded values of the pattern's names.
     pub params: Vec<(Arc<str>, String)>,
     /// Who asks.
-    pub caller: WhoAsks,
+    pub caller: Option<Arc<Caller>>,
     /// Whose data is asked for.
     pub tenant: Option<Arc<config::Tenant>>,
     /// What a trusted peer said of where the request came from.
@@ -97,7 +97,7 @@ impl Exchange {
             query: String::new(),
             route: None,
             params: Vec::new(),
-            caller: WhoAsks::default(),
+            caller: None,
             tenant: None,
             incoming: Incoming::default(),
             trace: None,
@@ -120,7 +120,7 @@ impl Exchange {
             path: &self.path,
             route,
             params: &self.params,
-            caller: self.caller.as_ref(),
+            caller: self.caller.as_deref(),
             tenant: self.tenant.as_deref(),
         }
     }

@@ -239,7 +239,7 @@ impl<'a> Walk<'a> {
         let Some(auth) = &route.settings.auth else {
             return self.said("identity", done, facts([("auth", json!("none"))]));
         };
-        match (done, exchange.caller.as_ref()) {
+        match (done, exchange.caller.as_deref()) {
             (Ok(()), Some(caller)) => {
                 let names = |names: &[String]| -> Vec<String> {
                     names.iter().map(|name| self.scrubber.name(name).into_owned()).collect()
@@ -302,7 +302,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         };
         let query = Some(exchange.query.as_str()).filter(|query| !query.is_empty());
-        let words = directory.testimony(request, &exchange.host, query, exchange.caller.as_ref());
+        let words = directory.testimony(request, &exchange.host, query, exchange.caller.as_deref());
         let says = |(source, word): &(&TenantSource, String)| {
             format!("{} says {}", terms::source(source), self.scrubber.name(word))
         };

@@ -53,28 +53,6 @@ pub struct Caller {
     pub token: Token,
 }
 
-/// Who asks, once that is established.
-#[derive(Debug, Clone, Default)]
-pub struct WhoAsks(Option<Arc<Caller>>);
-
-impl WhoAsks {
-    /// Whether somebody is known.
-    pub fn is_some(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// None for a route that asks for nobody.
-    pub fn as_ref(&self) -> Option<&Caller> {
-        self.0.as_deref()
-    }
-}
-
-impl From<Arc<Caller>> for WhoAsks {
-    fn from(caller: Arc<Caller>) -> Self {
-        Self(Some(caller))
-    }
-}
-
 /// A bearer token. Its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(pub String);

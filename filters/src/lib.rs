@@ -41,6 +41,6 @@ pub mod upload;
 pub mod websocket;
 
 pub use denial::{Denial, Extra, FieldProblem, Reason};
-pub use facts::{Caller, Facts, Token, WhoAsks};
+pub use facts::{Caller, Facts, Token};
 pub use filter::{BodyInspector, FileReport, Filter, Findings, Judgement, Note, Verdict, WholeBody};
 pub use pending::Pending;

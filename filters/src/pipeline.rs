@@ -234,7 +234,7 @@ impl Pipeline {
             host: &exchange.authority,
             port: arrival.port,
             tenant: exchange.tenant.as_ref().map(|tenant| tenant.id.as_str()),
-            caller: exchange.caller.as_ref(),
+            caller: exchange.caller.as_deref(),
             trace,
         };
         let mut head = forwarding.head(request, exchange.socket.is_some())?;
@@ -332,7 +332,7 @@ impl Pipeline {
                 exchange.query = query_of(request);
             }
             let caller = caller.inspect_err(|_| exchange.denied_by = Some("identity"))?;
-            exchange.caller = caller.into();
+            exchange.caller = Some(caller);
         }
         exchange.socket = offer.map(|offer| offer.answer);
         Ok(())
@@ -347,7 +347,7 @@ impl Pipeline {
     ) -> Result<(), Denial> {
         let Some(directory) = self.directory_of(route) else { return Ok(()) };
         let query = Some(exchange.query.as_str()).filter(|query| !query.is_empty());
-        let (caller, params) = (exchange.caller.as_ref(), &exchange.params);
+        let (caller, params) = (exchange.caller.as_deref(), &exchange.params);
         let rule = &route.settings.tenant;
         let tenant = directory
             .resolve(rule, request, &exchange.host, query, caller, params)
