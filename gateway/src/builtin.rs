@@ -114,8 +114,8 @@ impl RuleScanner {
     }
 }
 
-/// As many as there are cores: more would take memory and no less time.
-fn most_at_a_time() -> usize {
+/// Scans at a time: as many as there are cores. More would take memory and no less time.
+pub fn most_at_a_time() -> usize {
     std::thread::available_parallelism().map_or(AT_LEAST, |cores| cores.get().max(AT_LEAST))
 }
 

@@ -9,12 +9,17 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use crate::builtin::most_at_a_time;
 use crate::connection;
 use crate::crew::{Crew, Newcomer, Serving};
 use crate::listener::Listener;
 use crate::phase::{Connection, Phase, reached};
 use crate::pool;
 use crate::shared::Shared;
+
+/// Threads that read and write spooled bodies for one worker; those that judge files by rules come on top, because they
+/// wait for what the others read. Each keeps some memory of its own for a while.
+const DISK_THREADS: usize = 8;
 
 /// How often dead idle connections to apps are closed.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -28,7 +33,9 @@ pub fn start(
     passed: UnboundedReceiver<Newcomer>,
     shared: Arc<Shared>,
 ) -> io::Result<JoinHandle<()>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let blocking = DISK_THREADS + most_at_a_time();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(blocking).build()?;
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         runtime.block_on(work(Worker { number, crew, shared }, sockets, passed));
         // Whatever is still running was told to end: it is dropped here, and its sockets are closed.
