@@ -201,6 +201,10 @@ fn metrics(shared: &Shared) -> String {
     let usage = snapshot.spool.usage();
     shared.metrics.spool_bytes("memory").set(usage.memory as i64);
     shared.metrics.spool_bytes("disk").set(usage.disk as i64);
+    shared.metrics.upstreams_up(snapshot.upstreams.iter().flat_map(|upstream| {
+        upstream.servers.iter().map(|server| (&*upstream.name, &*server.name, server.is_healthy()))
+    }));
+    shared.metrics.scanners_up(shared.stores.scanner_servers());
     snapshot.reporter.metrics()
 }
 

@@ -74,10 +74,9 @@ impl Clamd {
         control: &Handle,
     ) -> Self {
         let alone = addresses.len() == 1;
-        let servers = addresses.iter().map(|address| {
-            let up = metrics.scanner_up(&address.to_string());
-            Arc::new(Server::watched(address.clone(), up, verdicts.is_some(), alone, control))
-        });
+        let servers = addresses
+            .iter()
+            .map(|address| Arc::new(Server::watched(address.clone(), verdicts.is_some(), alone, control)));
         Self {
             servers: servers.collect(),
             timeout: settings.timeout,
@@ -88,9 +87,9 @@ impl Clamd {
         }
     }
 
-    /// Every server as it is written in the policy, and whether it is well as far as is known.
+    /// Every server as it is written in the policy, and whether it answers as far as is known.
     pub fn servers(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.servers.iter().map(|server| (server.name(), server.standing() != Standing::Away))
+        self.servers.iter().map(|server| (server.name(), server.standing() == Standing::Well))
     }
 
     async fn ask(&self, file: FileToScan<'_>) -> Result<Scanned, ScanFailure> {

@@ -7,7 +7,6 @@ use config::Health;
 use tokio::task::JoinHandle;
 
 use crate::app::App;
-use crate::metrics::Metrics;
 use crate::pool;
 use crate::upstream::{Server, Upstream};
 
@@ -19,22 +18,16 @@ pub struct Checks(Vec<JoinHandle<()>>);
 
 impl Checks {
     /// Starts checking. To be called on the control runtime.
-    pub fn start(upstreams: &[Arc<Upstream>], metrics: &Arc<Metrics>) -> Self {
+    pub fn start(upstreams: &[Arc<Upstream>]) -> Self {
         let mut tasks = Vec::new();
         for upstream in upstreams {
             for server in &upstream.servers {
                 tasks.push(tokio::spawn(resolve_again(Arc::clone(server))));
                 match upstream.health.clone() {
                     Some(health) => {
-                        metrics.upstream_up(&upstream.name, &server.name).set(server.is_healthy().into());
-                        let check =
-                            check(Arc::clone(upstream), Arc::clone(server), health, Arc::clone(metrics));
-                        tasks.push(tokio::spawn(check));
+                        tasks.push(tokio::spawn(check(Arc::clone(upstream), Arc::clone(server), health)));
                     }
-                    None => {
-                        server.unchecked();
-                        metrics.upstream_up(&upstream.name, &server.name).set(1);
-                    }
+                    None => server.unchecked(),
                 }
             }
         }
@@ -56,16 +49,14 @@ async fn resolve_again(server: Arc<Server>) {
     }
 }
 
-async fn check(upstream: Arc<Upstream>, server: Arc<Server>, health: Health, metrics: Arc<Metrics>) {
+async fn check(upstream: Arc<Upstream>, server: Arc<Server>, health: Health) {
     let mut turn = tokio::time::interval(health.every);
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         turn.tick().await;
         let well = tokio::time::timeout(health.timeout, is_well(&server, &health)).await == Ok(Some(true));
         if let Some(up) = server.checked(well, &health) {
-            let (name, state) = (&server.name, if up { "up" } else { "down" });
-            log::warn!("upstream {}: {name} is {state}", upstream.name);
-            metrics.upstream_up(&upstream.name, name).set(up.into());
+            log::warn!("upstream {}: {} is {}", upstream.name, server.name, if up { "up" } else { "down" });
         }
     }
 }

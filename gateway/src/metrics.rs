@@ -180,9 +180,12 @@ impl Metrics {
         UpstreamMetrics { duration: self.upstream_duration.with_label_values(&[name]) }
     }
 
-    /// 1 or 0, to be set by the health checks.
-    pub fn upstream_up(&self, upstream: &str, server: &str) -> IntGauge {
-        self.upstream_up.with_label_values(&[upstream, server])
+    /// Which servers of the upstreams in force are well; all others are forgotten.
+    pub fn upstreams_up<'a>(&self, servers: impl Iterator<Item = (&'a str, &'a str, bool)>) {
+        self.upstream_up.reset();
+        for (upstream, server, up) in servers {
+            self.upstream_up.with_label_values(&[upstream, server]).set(up.into());
+        }
     }
 
     /// Counts one file. Both from closed lists: a class of the policy, a verdict.
@@ -203,9 +206,12 @@ impl Metrics {
         self.scan_cache_hits.with_label_values(&[engine]).inc();
     }
 
-    /// 1 while the clamd at this address of the policy answers: a handle to keep.
-    pub fn scanner_up(&self, server: &str) -> IntGauge {
-        self.scanner_up.with_label_values(&[server])
+    /// Which clamds of the policy in force answer; all others are forgotten.
+    pub fn scanners_up(&self, servers: impl IntoIterator<Item = (String, bool)>) {
+        self.scanner_up.reset();
+        for (server, up) in servers {
+            self.scanner_up.with_label_values(&[&server]).set(up.into());
+        }
     }
 
     /// Bytes that wait in `memory` or on `disk`: a handle to keep.
@@ -394,7 +400,7 @@ mod tests {
         route.observed(&metrics, Reason::RateLimited);
         route.websockets().inc();
         metrics.upstream("u").finished(Duration::ZERO);
-        metrics.upstream_up("u", "127.0.0.1:1").set(1);
+        metrics.upstreams_up([("u", "127.0.0.1:1", true)].into_iter());
         metrics.upload_file("image", "clean");
         metrics.scanned("clamav", Duration::from_millis(7), true);
         metrics.rate_limited("login");
@@ -443,5 +449,21 @@ mod tests {
             route.finished(std::hint::black_box(b"GET"), 200, Duration::from_millis(2));
         }
         println!("count: {} ns", started.elapsed().as_nanos() / u128::from(rounds));
+    }
+
+    #[test]
+    fn servers_that_are_no_longer_there_are_forgotten() {
+        let metrics = Metrics::new().unwrap();
+        metrics.upstreams_up([("a", "127.0.0.1:1", true), ("a", "127.0.0.1:2", false)].into_iter());
+        metrics.scanners_up([("tcp://127.0.0.1:3".to_owned(), true)]);
+        metrics.upstreams_up([("a", "127.0.0.1:2", true)].into_iter());
+        metrics.scanners_up([("tcp://127.0.0.1:4".to_owned(), false)]);
+        let text = metrics.encode();
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("_up{")).collect();
+        let expected = [
+            r#"menshen_scanner_up{server="tcp://127.0.0.1:4"} 0"#,
+            r#"menshen_upstream_up{server="127.0.0.1:2",upstream="a"} 1"#,
+        ];
+        assert_eq!(lines, expected);
     }
 }

@@ -38,7 +38,7 @@ pub async fn ask(requests: &mpsc::Sender<Request>, by: &'static str) -> Option<R
 
 /// Serves requests and watches files until the process ends. Runs on the control runtime.
 pub async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
-    let mut checks = Checks::start(&shared.snapshot().upstreams, &shared.metrics);
+    let mut checks = Checks::start(&shared.snapshot().upstreams);
     let (changed, mut changes) = mpsc::channel::<()>(1);
     let mut watch = Watch::start(&shared.snapshot().files, changed);
     let mut poll = tokio::time::interval(POLL);
@@ -65,7 +65,7 @@ pub async fn run(shared: Arc<Shared>, mut requests: mpsc::Receiver<Request>) {
         let outcome = reload(&shared, request.by).await;
         if outcome.is_ok() {
             let snapshot = shared.snapshot();
-            checks = Checks::start(&snapshot.upstreams, &shared.metrics);
+            checks = Checks::start(&snapshot.upstreams);
             shared.stores.follow();
             watch.follow(&snapshot.files);
             seen = watch.fingerprint();

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use config::ClamdAddress;
 use filters::upload::Scanned;
-use prometheus::IntGauge;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
@@ -44,8 +43,6 @@ pub(super) struct State {
     /// As in the policy.
     pub(super) name: String,
     standing: AtomicU8,
-    /// `menshen_scanner_up`
-    up: IntGauge,
     signatures: Mutex<Option<Arc<str>>>,
     /// Told when a file was given a verdict.
     pub(super) answered: Notify,
@@ -54,21 +51,13 @@ pub(super) struct State {
 impl Server {
     /// A server, and the task that watches it until it is dropped. One that is alone is watched only when its verdicts
     /// are kept, and from its first verdict on: nothing else would come of it.
-    pub(super) fn watched(
-        address: ClamdAddress,
-        up: IntGauge,
-        versions: bool,
-        alone: bool,
-        control: &Handle,
-    ) -> Self {
+    pub(super) fn watched(address: ClamdAddress, versions: bool, alone: bool, control: &Handle) -> Self {
         let (questions, asked) = mpsc::channel(QUESTIONS);
         let name = address.to_string();
-        up.set(1);
         let state = Arc::new(State {
             address,
             name,
             standing: AtomicU8::new(Standing::Well as u8),
-            up,
             signatures: Mutex::default(),
             answered: Notify::new(),
         });
@@ -137,7 +126,6 @@ impl State {
     /// Sets how it stands, and says so when that is news.
     pub(super) fn stands(&self, standing: Standing) {
         let before = self.standing.swap(standing as u8, Ordering::Relaxed);
-        self.up.set((standing == Standing::Well).into());
         if before == standing as u8 {
             return;
         }
