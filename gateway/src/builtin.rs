@@ -80,20 +80,20 @@ impl RuleScanner {
         file: &FileToScan<'_>,
         place: OwnedSemaphorePermit,
     ) -> Result<Scanned, ScanFailure> {
-        let (wanted, mut wants) = mpsc::channel::<(Range<u64>, oneshot::Sender<Vec<u8>>)>(1);
+        let (wanted, mut wants) = mpsc::channel::<(Range<u64>, Vec<u8>, oneshot::Sender<Vec<u8>>)>(1);
         let (rules, limit) = (self.rules.clone(), self.timeout);
         let length = file.range.end - file.range.start;
         let judging = spawn_blocking(move || {
             let _place = place;
-            rules.judge(length, limit, &mut |range| {
+            rules.judge(length, limit, &mut |range, buffer| {
                 let (give, given) = oneshot::channel();
-                wanted.blocking_send((range, give)).ok()?;
+                wanted.blocking_send((range, buffer, give)).ok()?;
                 given.blocking_recv().ok()
             })
         });
         let judged = async {
-            while let Some((range, give)) = wants.recv().await {
-                let bytes = read(file, range).await.map_err(ScanFailure::Unreadable)?;
+            while let Some((range, buffer, give)) = wants.recv().await {
+                let bytes = read(file, range, buffer).await.map_err(ScanFailure::Unreadable)?;
                 // The thread may have ended meanwhile.
                 let _ = give.send(bytes);
             }
@@ -119,11 +119,12 @@ pub fn most_at_a_time() -> usize {
     std::thread::available_parallelism().map_or(AT_LEAST, |cores| cores.get().max(AT_LEAST))
 }
 
-/// A part of a file; `range` counts from the file's beginning.
-async fn read(file: &FileToScan<'_>, range: Range<u64>) -> io::Result<Vec<u8>> {
+/// A part of a file, in this buffer; `range` counts from the file's beginning.
+async fn read(file: &FileToScan<'_>, range: Range<u64>, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     let end = file.range.start + range.end;
     let mut at = file.range.start + range.start;
-    let mut bytes = Vec::with_capacity(usize::try_from(end - at).unwrap_or_default());
+    bytes.clear();
+    bytes.reserve_exact(usize::try_from(end - at).unwrap_or_default());
     while at < end {
         let piece = file.body.read(at..end).await?;
         if piece.is_empty() {

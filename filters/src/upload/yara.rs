@@ -41,6 +41,9 @@ pub struct RuleSet {
     digest: [u8; 32],
 }
 
+/// Gives the bytes of a range, in a buffer that is no longer used.
+type Read<'a> = dyn FnMut(Range<u64>, Vec<u8>) -> Option<Vec<u8>> + Send + Sync + 'a;
+
 /// Why a text is no rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleFault {
@@ -115,13 +118,8 @@ impl RuleSet {
     }
 
     /// Judges a file of `length` bytes for at most about `limit`. `read` gives exactly the bytes of a range, of at most
-    /// 2 MiB, or nothing when they cannot be had.
-    pub fn judge(
-        &self,
-        length: u64,
-        limit: Duration,
-        read: &mut (dyn FnMut(Range<u64>) -> Option<Vec<u8>> + Send + Sync),
-    ) -> Judged {
+    /// 2 MiB, or nothing when they cannot be had; it is given the buffer of the range before.
+    pub fn judge(&self, length: u64, limit: Duration, read: &mut Read<'_>) -> Judged {
         let mut rules = self.rules.clone();
         let mode = FragmentedScanMode::legacy();
         rules.set_scan_params(ScanParams::default().timeout_duration(Some(limit)).fragmented_scan_mode(mode));
@@ -135,7 +133,7 @@ impl RuleSet {
         };
         let mut unreadable = false;
         let outcome = if length <= REGION {
-            let Some(bytes) = read(0..length) else { return Judged::Unreadable };
+            let Some(bytes) = read(0..length, Vec::new()) else { return Judged::Unreadable };
             rules.scan_mem_with_callback(&bytes, note)
         } else {
             let regions = Regions { length, read, at: None, held: None, unreadable: &mut unreadable };
@@ -162,7 +160,7 @@ fn place(text: &str, at: usize) -> (usize, usize) {
 /// A file, one region after the other.
 struct Regions<'a> {
     length: u64,
-    read: &'a mut (dyn FnMut(Range<u64>) -> Option<Vec<u8>> + Send + Sync),
+    read: &'a mut Read<'a>,
     /// The number of the region that was named last.
     at: Option<u64>,
     /// The region whose bytes are there.
@@ -202,8 +200,8 @@ impl FragmentedMemory for Regions<'_> {
         let range = self.range(at);
         let start = usize::try_from(range.start).ok()?;
         if self.held.as_ref().is_none_or(|(held, _)| *held != at) {
-            self.held = None;
-            match (self.read)(range) {
+            let buffer = self.held.take().map(|(_, bytes)| bytes).unwrap_or_default();
+            match (self.read)(range, buffer) {
                 Some(bytes) => self.held = Some((at, bytes)),
                 None => *self.unreadable = true,
             }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn judge(rules: &RuleSet, bytes: &[u8]) -> Judged {
-    rules.judge(bytes.len() as u64, Duration::from_secs(60), &mut |range| {
+    rules.judge(bytes.len() as u64, Duration::from_secs(60), &mut |range, _| {
         assert!(range.end - range.start <= REGION);
         Some(bytes[range.start as usize..range.end as usize].to_vec())
     })
@@ -206,13 +206,13 @@ fn a_part_that_cannot_be_read_is_never_clean() {
     let length = 9 << 20;
     for broken in 0..3 {
         let mut asked = 0;
-        let judged = rules.judge(length, Duration::from_secs(60), &mut |range| {
+        let judged = rules.judge(length, Duration::from_secs(60), &mut |range, _| {
             asked += 1;
             (asked != broken + 1).then(|| vec![b'.'; (range.end - range.start) as usize])
         });
         assert_eq!(judged, Judged::Unreadable, "{broken}");
     }
-    assert_eq!(rules.judge(10, Duration::from_secs(60), &mut |_| None), Judged::Unreadable);
+    assert_eq!(rules.judge(10, Duration::from_secs(60), &mut |_, _| None), Judged::Unreadable);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn time_that_runs_out_is_never_clean() {
     let rules =
         RuleSet::compile(["rule X { strings: $a = /a.{0,400}b.{0,400}c/s condition: #a > 100000 }"]).unwrap();
     let file = b"ab".repeat(1 << 20);
-    let judged = rules.judge(file.len() as u64, Duration::from_millis(1), &mut |range| {
+    let judged = rules.judge(file.len() as u64, Duration::from_millis(1), &mut |range, _| {
         Some(file[range.start as usize..range.end as usize].to_vec())
     });
     assert_eq!(judged, Judged::TimedOut);
