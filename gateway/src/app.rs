@@ -1,27 +1,30 @@
 //! One request to an app over HTTP/1.1 (RFC 9112): a head and a body go out, a head and a body come back.
 //!
 //! Where an answer ends is never guessed: a length that is no number, two different ones, or chunks that are none make it
-//! unreadable. What ends with the connection is marked so, because nobody can tell it from what broke off. Every future
-//! here may be dropped while it waits to read; what was read is still there for the next.
+//! unreadable. What ends with the connection is marked so, because nobody can tell it from what broke off. An app
+//! may answer before it has read the body, so that sending and hearing are one wait. It may be dropped at any point; what
+//! was read is still there for the next, and what was not sent, too.
 
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Version};
 use pingora_http::{ResponseHeader, header_value_from_raw};
 use pingora_timeout::timeout;
 
 use crate::chunks::Chunks;
-use crate::wire::{NoHead, Wire};
+use crate::wire::Wire;
 
 /// Bytes of an answer's head.
 const MAX_HEAD: usize = 1 << 20;
 
-/// Bytes of body that are read at a time, at most.
+/// Bytes of head and of body that are read at a time.
+const HEAD: usize = 4096;
 const BODY: usize = 64 * 1024;
 
 /// Lines of an answer's head.
@@ -31,10 +34,38 @@ const MAX_FIELDS: usize = 256;
 pub struct App {
     wire: Box<Wire>,
     patience: Duration,
-    to_send: u64,
+    /// Bytes of the request's body that the app has not been sent.
+    owed: u64,
+    /// Those of them that are to be sent now.
+    unsent: Option<Piece>,
+    deaf: bool,
     bodiless: bool,
     rest: Rest,
     keep: bool,
+}
+
+/// A piece of a request's body.
+pub enum Piece {
+    /// These.
+    Bytes(Bytes),
+    /// Part of a file, sent without reading it here.
+    File {
+        /// The file.
+        file: Arc<File>,
+        /// Where the part begins.
+        at: u64,
+        /// Where it ends.
+        end: u64,
+    },
+}
+
+/// What came of waiting for an app.
+#[derive(Debug)]
+pub enum Turn<T> {
+    /// The piece has been sent, or the app takes no more.
+    Sent,
+    /// This was read first.
+    Heard(T),
 }
 
 /// What is still to come of the answer's body.
@@ -57,58 +88,112 @@ pub enum Fault {
 }
 
 impl App {
-    /// Over a connection on which nothing is under way. `patience` bounds each write.
+    /// Over a connection on which nothing is under way. `patience` bounds each wait for the app to take more.
     pub fn new(wire: Box<Wire>, patience: Duration) -> Self {
-        Self { wire, patience, to_send: 0, bodiless: false, rest: Rest::Unknown, keep: false }
+        Self {
+            wire,
+            patience,
+            owed: 0,
+            unsent: None,
+            deaf: false,
+            bodiless: false,
+            rest: Rest::Unknown,
+            keep: false,
+        }
     }
 
     /// Sends the head of a request that is followed by `length` bytes of body. An answer to HEAD has no body.
     pub async fn send_head(&mut self, head: &[u8], length: u64, is_head: bool) -> io::Result<()> {
-        self.to_send = length;
+        self.owed = length;
         self.bodiless = is_head;
-        self.write(head).await
-    }
-
-    /// Sends the next bytes of the body; an error when they are more than were announced.
-    pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.announced(bytes.len() as u64)?;
-        self.write(bytes).await?;
-        self.to_send -= bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Sends the first `length` bytes of a file as the next bytes of the body, without reading them here. Reads pages
-    /// that the system has not cached while it waits.
-    pub async fn send_file(&mut self, file: &File, length: u64) -> io::Result<()> {
-        self.announced(length)?;
-        let mut at = 0;
-        while at < length {
-            match timeout(self.patience, self.wire.send_file(file, at, length - at)).await {
-                Ok(sent) => at += sent? as u64,
-                Err(_) => return Err(io::ErrorKind::TimedOut.into()),
-            }
-        }
-        self.to_send -= length;
-        Ok(())
-    }
-
-    fn announced(&self, more: u64) -> io::Result<()> {
-        if more > self.to_send { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match timeout(self.patience, self.wire.send(&[bytes])).await {
-            Ok(written) => written,
+        match timeout(self.patience, self.wire.send(&[head])).await {
+            Ok(sent) => sent,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
+    /// Whether the next piece of the body can be given.
+    pub fn wants_more(&self) -> bool {
+        self.unsent.is_none() && !self.deaf
+    }
+
+    /// Whether a piece is being sent.
+    pub fn is_sending(&self) -> bool {
+        self.unsent.is_some()
+    }
+
+    /// Whether the app takes no more of the body: it closed, or let `patience` pass.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf
+    }
+
+    /// Has this piece sent while the answer is waited for. Of more than was announced nothing is sent.
+    pub fn give(&mut self, piece: Piece) {
+        if piece.left() > self.owed {
+            self.stop_sending();
+        } else if self.wants_more() && piece.left() > 0 {
+            self.unsent = Some(piece);
+        }
+    }
+
+    /// Sends no more: the app has answered, or is gone.
+    pub fn stop_sending(&mut self) {
+        self.deaf = true;
+        self.unsent = None;
+    }
+
+    /// Reads once more, or sends the piece to its end, whichever is first.
+    async fn turn(&mut self, room: usize) -> io::Result<Turn<usize>> {
+        while let Some(piece) = &mut self.unsent {
+            let Ok(ready) = timeout(self.patience, self.wire.ready()).await else {
+                self.stop_sending();
+                return Ok(Turn::Sent);
+            };
+            match self.wire.try_receive(room) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => return received.map(Turn::Heard),
+            }
+            if !ready?.is_writable() {
+                continue;
+            }
+            let sent = match &*piece {
+                Piece::Bytes(bytes) => self.wire.try_send(bytes),
+                Piece::File { file, at, end } => self.wire.try_send_file(file, *at, end - at),
+            };
+            match sent {
+                Ok(n) => {
+                    self.owed -= n as u64;
+                    piece.advance(n);
+                    if piece.left() == 0 {
+                        self.unsent = None;
+                        return Ok(Turn::Sent);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    self.stop_sending();
+                    return Ok(Turn::Sent);
+                }
+            }
+        }
+        self.wire.receive(room).await.map(Turn::Heard)
+    }
+
     /// The next head: an interim one (1xx), after which another follows, or the answer's own.
-    pub async fn answer(&mut self) -> Result<Box<ResponseHeader>, Fault> {
-        let length = self.wire.read_head(MAX_HEAD).await.map_err(|error| match error {
-            NoHead::Closed { .. } => Fault::Closed,
-            NoHead::TooLarge => Fault::Unreadable,
-        })?;
+    pub async fn answer(&mut self) -> Result<Turn<Box<ResponseHeader>>, Fault> {
+        let mut seen = 0;
+        let length = loop {
+            match self.wire.head(seen, MAX_HEAD) {
+                Ok(Some(length)) => break length,
+                Ok(None) => seen = self.wire.inbox().len(),
+                Err(_) => return Err(Fault::Unreadable),
+            }
+            match self.turn(HEAD).await {
+                Ok(Turn::Sent) => return Ok(Turn::Sent),
+                Ok(Turn::Heard(0)) | Err(_) => return Err(Fault::Closed),
+                Ok(Turn::Heard(_)) => {}
+            }
+        };
         let raw = self.wire.inbox().split_to(length).freeze();
         let mut head = parse(&raw).ok_or(Fault::Unreadable)?;
         match head.status.as_u16() {
@@ -119,7 +204,7 @@ impl App {
                 self.rest = self.framing(&mut head, status)?;
             }
         }
-        Ok(head)
+        Ok(Turn::Heard(head))
     }
 
     /// RFC 9112 section 6.3.
@@ -145,18 +230,18 @@ impl App {
     }
 
     /// The next bytes of the answer's body; none at its end.
-    pub async fn body(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub async fn body(&mut self) -> Result<Turn<Option<Bytes>>, Fault> {
         loop {
             let inbox = self.wire.inbox();
             match &mut self.rest {
-                Rest::Unknown | Rest::Nothing => return Ok(None),
+                Rest::Unknown | Rest::Nothing => return Ok(Turn::Heard(None)),
                 Rest::Length(left) if !inbox.is_empty() => {
                     let n = usize::try_from(*left).map_or(inbox.len(), |left| left.min(inbox.len()));
                     *left -= n as u64;
                     if *left == 0 {
                         self.rest = Rest::Nothing;
                     }
-                    return Ok(Some(inbox.split_to(n).freeze()));
+                    return Ok(Turn::Heard(Some(inbox.split_to(n).freeze())));
                 }
                 Rest::Chunked(chunks) if !inbox.is_empty() => {
                     let data = chunks.decode(inbox).ok_or(Fault::Unreadable)?;
@@ -164,17 +249,20 @@ impl App {
                         self.rest = Rest::Nothing;
                     }
                     if !data.is_empty() {
-                        return Ok(Some(data));
+                        return Ok(Turn::Heard(Some(data)));
                     }
                     continue;
                 }
-                Rest::UntilClose if !inbox.is_empty() => return Ok(Some(inbox.split().freeze())),
+                Rest::UntilClose if !inbox.is_empty() => {
+                    return Ok(Turn::Heard(Some(inbox.split().freeze())));
+                }
                 Rest::Length(_) | Rest::Chunked(_) | Rest::UntilClose => {}
             }
-            match self.wire.receive(BODY).await {
-                Ok(0) if matches!(self.rest, Rest::UntilClose) => self.rest = Rest::Nothing,
-                Ok(0) | Err(_) => return Err(Fault::Closed),
-                Ok(_) => {}
+            match self.turn(BODY).await {
+                Ok(Turn::Sent) => return Ok(Turn::Sent),
+                Ok(Turn::Heard(0)) if matches!(self.rest, Rest::UntilClose) => self.rest = Rest::Nothing,
+                Ok(Turn::Heard(0)) | Err(_) => return Err(Fault::Closed),
+                Ok(Turn::Heard(_)) => {}
             }
         }
     }
@@ -187,13 +275,30 @@ impl App {
     /// The connection, when another request may follow on it: both sides are done, and the app has not said that it
     /// will close. An app that answered before it was sent the whole body still waits for the rest.
     pub fn into_idle(mut self) -> Option<Box<Wire>> {
-        let good = self.keep && self.is_done() && self.to_send == 0 && self.wire.inbox().is_empty();
+        let good = self.keep && self.is_done() && self.owed == 0 && self.wire.inbox().is_empty();
         good.then_some(self.wire)
     }
 
     /// The connection as it is, for what follows a 101.
     pub fn into_wire(self) -> Box<Wire> {
         self.wire
+    }
+}
+
+impl Piece {
+    /// Bytes left of it.
+    pub fn left(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { at, end, .. } => end - at,
+        }
+    }
+
+    fn advance(&mut self, n: usize) {
+        match self {
+            Self::Bytes(bytes) => bytes.advance(n),
+            Self::File { at, .. } => *at += n as u64,
+        }
     }
 }
 
@@ -279,6 +384,32 @@ mod tests {
         (App::new(Box::new(wire), Duration::from_secs(10)), server)
     }
 
+    async fn heard_head(app: &mut App) -> Result<Box<ResponseHeader>, Fault> {
+        loop {
+            if let Turn::Heard(head) = app.answer().await? {
+                return Ok(head);
+            }
+        }
+    }
+
+    async fn heard_body(app: &mut App) -> Result<Vec<u8>, Fault> {
+        let mut body = Vec::new();
+        loop {
+            match app.body().await? {
+                Turn::Sent => {}
+                Turn::Heard(None) => return Ok(body),
+                Turn::Heard(Some(bytes)) => {
+                    assert!(!bytes.is_empty());
+                    body.extend_from_slice(&bytes);
+                }
+            }
+        }
+    }
+
+    fn of_file(file: &std::sync::Arc<File>, end: u64) -> Piece {
+        Piece::File { file: std::sync::Arc::clone(file), at: 0, end }
+    }
+
     /// What is read when the app says this in pieces of `size` bytes and then closes, or not; and whether another request
     /// may follow.
     async fn heard(
@@ -300,15 +431,11 @@ mod tests {
             (!closes).then_some(server)
         });
         let read = async {
-            let mut head = app.answer().await?;
+            let mut head = heard_head(&mut app).await?;
             while head.status.is_informational() && head.status != 101 {
-                head = app.answer().await?;
+                head = heard_head(&mut app).await?;
             }
-            let mut body = Vec::new();
-            while let Some(bytes) = app.body().await? {
-                assert!(!bytes.is_empty());
-                body.extend_from_slice(&bytes);
-            }
+            let body = heard_body(&mut app).await?;
             Ok((*head, body))
         };
         let read = read.await;
@@ -428,17 +555,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_is_as_long_as_was_announced() {
+    async fn a_body_is_sent_as_it_is_given() {
         let (mut app, mut server) = pair().await;
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &[b'f'; 3_000_000]).unwrap();
+        let file = Arc::new(file);
         let sending = tokio::spawn(async move {
             app.send_head(b"head;", 3_000_002, false).await.unwrap();
-            app.send_file(&file, 3_000_000).await.unwrap();
-            app.send(b"t").await.unwrap();
-            assert!(app.send(b"oo").await.is_err(), "more than was announced");
-            assert!(app.send_file(&file, 2).await.is_err());
-            app.send(b"o").await.unwrap();
+            for piece in [of_file(&file, 3_000_000), Piece::Bytes("to".into()), Piece::Bytes("o much".into())]
+            {
+                app.give(piece);
+                while app.is_sending() {
+                    assert!(matches!(app.answer().await, Ok(Turn::Sent)));
+                }
+            }
+            assert!(app.is_deaf() && app.owed == 0);
         });
         let mut seen = Vec::new();
         server.read_to_end(&mut seen).await.unwrap();
@@ -447,18 +578,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_shorter_than_announced_is_an_error() {
+    async fn a_file_that_is_shorter_than_announced_is_not_gone_on_with() {
         let (mut app, _server) = pair().await;
         app.send_head(b"head;", 10, false).await.unwrap();
-        assert!(app.send_file(&tempfile::tempfile().unwrap(), 10).await.is_err());
+        app.give(of_file(&Arc::new(tempfile::tempfile().unwrap()), 10));
+        assert!(matches!(app.answer().await, Ok(Turn::Sent)));
+        assert!(app.is_deaf() && app.into_idle().is_none());
     }
 
     #[tokio::test]
-    async fn an_app_that_is_owed_part_of_a_body_is_not_asked_again() {
+    async fn an_answer_is_heard_while_the_app_takes_no_more_of_the_body() {
         let (mut app, mut server) = pair().await;
-        app.send_head(b"head;", 5, false).await.unwrap();
-        server.write_all(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-        assert_eq!(app.answer().await.unwrap().status, 413);
-        assert!(app.is_done() && app.into_idle().is_none());
+        app.send_head(b"head;", 100_000_000, false).await.unwrap();
+        app.give(Piece::Bytes(vec![b'x'; 100_000_000].into()));
+        server
+            .write_all(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 413 No\r\nContent-Length: 2\r\n\r\nno")
+            .await
+            .unwrap();
+        assert_eq!(heard_head(&mut app).await.unwrap().status, 100);
+        assert_eq!(heard_head(&mut app).await.unwrap().status, 413);
+        assert_eq!(heard_body(&mut app).await.unwrap(), b"no");
+        assert!(app.is_sending() && app.into_idle().is_none(), "it still waits for the rest");
     }
 }

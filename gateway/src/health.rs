@@ -6,7 +6,7 @@ use std::time::Duration;
 use config::Health;
 use tokio::task::JoinHandle;
 
-use crate::app::App;
+use crate::app::{App, Turn};
 use crate::pool;
 use crate::upstream::{Server, Upstream};
 
@@ -70,6 +70,6 @@ async fn is_well(server: &Server, health: &Health) -> Option<bool> {
     );
     let mut app = App::new(wire, health.timeout);
     app.send_head(head.as_bytes(), 0, false).await.ok()?;
-    let answer = app.answer().await.ok()?;
+    let Turn::Heard(answer) = app.answer().await.ok()? else { return None };
     Some((200..400).contains(&answer.status.as_u16()))
 }

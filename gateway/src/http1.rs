@@ -25,7 +25,7 @@ const MAX_FIELDS: usize = 256;
 
 /// Bytes of body that are read at a time: at first, and once they come as fast as they are read.
 const ROOM: usize = 16 * 1024;
-const MOST_ROOM: usize = 256 * 1024;
+const MOST_ROOM: usize = 64 * 1024;
 
 /// Why a head was not understood.
 #[derive(Debug, PartialEq, Eq)]

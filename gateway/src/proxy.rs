@@ -13,9 +13,9 @@ use filters::lockout::{Attempt, FailedAttempt};
 use filters::{Denial, Pending, Reason, WholeBody};
 use http::{Method, Version, header};
 use pingora_http::ResponseHeader;
-use pingora_timeout::timeout;
+use pingora_timeout::{Elapsed, timeout};
 
-use crate::app::{App, Fault};
+use crate::app::{App, Fault, Piece, Turn};
 use crate::intake::{Cut, Intake};
 use crate::pool;
 use crate::session::Session;
@@ -174,20 +174,28 @@ impl Forward<'_> {
             // Not a byte of it can have been acted on when the very first write fails.
             return Err(Ask::Stale);
         }
-        let mut sending = !matches!(body, Outgoing::Empty);
-        if let Outgoing::Whole(whole) = body {
-            sending = false;
-            if let Err(Sent::Unreadable) = send_whole(app, whole).await {
-                let denial = Denial::new(Reason::SpoolExhausted, "the spooled body cannot be read back");
-                return Err(Ask::Failed(Failure::Denied(denial)));
-            }
-        }
+        let mut sending = matches!(body, Outgoing::Stream(_));
+        let mut given = 0;
         loop {
+            if let Outgoing::Whole(whole) = body
+                && app.wants_more()
+                && given < whole.len()
+            {
+                let piece = piece_of(whole, given).await.map_err(|_| {
+                    let denial = Denial::new(Reason::SpoolExhausted, "the spooled body cannot be read back");
+                    Ask::Failed(Failure::Denied(denial))
+                })?;
+                given += piece.left();
+                app.give(piece);
+            }
+            let limit = (!app.is_sending()).then_some(self.timeouts.read);
+            let free = app.wants_more();
             tokio::select! {
                 biased;
-                read = timeout(self.timeouts.read, app.answer()) => match read {
-                    Ok(Ok(head)) if is_interim(&head) => {}
-                    Ok(Ok(head)) => return Ok(head),
+                read = within(limit, app.answer()) => match read {
+                    Ok(Ok(Turn::Sent)) => sending &= !app.is_deaf(),
+                    Ok(Ok(Turn::Heard(head))) if is_interim(&head) => {}
+                    Ok(Ok(Turn::Heard(head))) => return Ok(head),
                     Ok(Err(Fault::Closed)) => {
                         return Err(lost("the app closed the connection without an answer"));
                     }
@@ -197,8 +205,8 @@ impl Forward<'_> {
                         return Err(Ask::Failed(Failure::Denied(denial)));
                     }
                 },
-                next = next_from_client(session, body, sending), if sending || watched => {
-                    sending = pass_on(app, next.map_err(|cut| Ask::Failed(cut.into()))?).await;
+                next = next_from_client(session, body, sending), if limit.is_some() && (sending && free || watched) => {
+                    sending = pass_on(app, next.map_err(|cut| Ask::Failed(cut.into()))?);
                 }
             }
         }
@@ -263,12 +271,18 @@ impl Forward<'_> {
     ) -> End {
         // The last bytes of an answer that is read by a rule wait until that rule has been told.
         let mut held = Bytes::new();
-        let mut sending = matches!(body, Outgoing::Stream(_)) && !session.is_body_done();
+        let mut sending = matches!(body, Outgoing::Stream(_)) && !session.is_body_done() && !app.is_deaf();
+        if !matches!(body, Outgoing::Stream(_)) {
+            // What an app has not read of it by now, it does not want.
+            app.stop_sending();
+        }
         while !app.is_done() {
+            let free = !app.is_sending();
             tokio::select! {
                 biased;
                 read = timeout(self.timeouts.read, app.body()) => match read {
-                    Ok(Ok(Some(mut bytes))) => {
+                    Ok(Ok(Turn::Sent)) => sending &= !app.is_deaf(),
+                    Ok(Ok(Turn::Heard(Some(mut bytes)))) => {
                         if let Some(attempt) = &mut attempt {
                             attempt.chunk(&bytes);
                             std::mem::swap(&mut held, &mut bytes);
@@ -277,12 +291,12 @@ impl Forward<'_> {
                             return End::Broken("the client went away");
                         }
                     }
-                    Ok(Ok(None)) => break,
+                    Ok(Ok(Turn::Heard(None))) => break,
                     Ok(Err(_)) => return End::Broken("the app broke off its answer"),
                     Err(_) => return End::Broken("the app fell silent in its answer"),
                 },
-                next = next_from_client(session, body, sending) => match next {
-                    Ok(next) => sending = pass_on(app, next).await,
+                next = next_from_client(session, body, sending), if free => match next {
+                    Ok(next) => sending = pass_on(app, next),
                     Err(_) => return End::Broken("the client went away"),
                 }
             }
@@ -303,10 +317,6 @@ enum Ask {
     Failed(Failure),
 }
 
-enum Sent {
-    Unreadable,
-}
-
 fn unavailable(detail: &'static str) -> Failure {
     Failure::Denied(Denial::new(Reason::UpstreamUnavailable, detail))
 }
@@ -320,24 +330,20 @@ fn is_interim(head: &ResponseHeader) -> bool {
     head.status.is_informational() && head.status.as_u16() != 101
 }
 
-/// Writes a spooled body: what is in its file without reading it, the rest from memory. A failing connection is no error
-/// here: the app may have answered before it read it all.
-async fn send_whole(app: &mut App, whole: &SpooledBody) -> Result<(), Sent> {
-    let mut at = 0;
-    if let Some((file, length)) = whole.file() {
-        if app.send_file(file, length).await.is_err() {
-            return Ok(());
-        }
-        at = length;
+/// Bytes of a spooled body from `at` on: all that are in its file, or some of those in memory.
+async fn piece_of(whole: &SpooledBody, at: u64) -> std::io::Result<Piece> {
+    match whole.file() {
+        Some((file, end)) if at < end => Ok(Piece::File { file: Arc::clone(file), at, end }),
+        _ => whole.read(at..whole.len()).await.map(Piece::Bytes),
     }
-    while at < whole.len() {
-        let bytes = whole.read(at..whole.len()).await.map_err(|_| Sent::Unreadable)?;
-        at += bytes.len() as u64;
-        if app.send(&bytes).await.is_err() {
-            return Ok(());
-        }
+}
+
+/// What comes of it, within the limit of time if there is one.
+async fn within<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, Elapsed> {
+    match limit {
+        Some(limit) => timeout(limit, future).await,
+        None => Ok(future.await),
     }
-    Ok(())
 }
 
 /// The next piece of the body, `None` at its end. Once it has ended: never anything, unless the client goes away.
@@ -356,11 +362,12 @@ async fn next_from_client(
 }
 
 /// Whether more of the body is to be sent.
-async fn pass_on(app: &mut App, next: Option<Bytes>) -> bool {
-    match next {
-        Some(bytes) => app.send(&bytes).await.is_ok(),
-        None => false,
+fn pass_on(app: &mut App, next: Option<Bytes>) -> bool {
+    let more = next.is_some();
+    if let Some(bytes) = next {
+        app.give(Piece::Bytes(bytes));
     }
+    more && !app.is_deaf()
 }
 
 /// Takes away what is between the app and the gateway only (RFC 9110 section 7.6.1), and frames the body for this

@@ -19,7 +19,7 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -88,11 +88,8 @@ impl Wire {
     pub async fn read_head(&mut self, limit: usize) -> Result<usize, NoHead> {
         let mut seen = 0;
         loop {
-            if let Some(end) = head_end(&self.inbox, seen) {
-                return if end <= limit { Ok(end) } else { Err(NoHead::TooLarge) };
-            }
-            if self.inbox.len() > limit {
-                return Err(NoHead::TooLarge);
+            if let Some(length) = self.head(seen, limit)? {
+                return Ok(length);
             }
             seen = self.inbox.len();
             if !self.more().await {
@@ -101,15 +98,66 @@ impl Wire {
         }
     }
 
+    /// The length of the head in the inbox, once it is whole; looking again only at what is new since `seen`.
+    pub fn head(&self, seen: usize, limit: usize) -> Result<Option<usize>, NoHead> {
+        match head_end(&self.inbox, seen) {
+            Some(end) if end <= limit => Ok(Some(end)),
+            None if self.inbox.len() <= limit => Ok(None),
+            _ => Err(NoHead::TooLarge),
+        }
+    }
+
     /// Reads once more into the inbox, `room` bytes or somewhat more at most. Returns how many; 0 when the connection
     /// ended.
     pub async fn receive(&mut self, room: usize) -> io::Result<usize> {
-        if self.inbox.capacity() - self.inbox.len() < READ {
-            self.inbox.reserve(room);
-        }
+        self.make(room);
         match &mut self.io {
             Io::Tcp(stream) => stream.read_buf(&mut self.inbox).await,
             Io::Tls(stream) => stream.read_buf(&mut self.inbox).await,
+        }
+    }
+
+    fn make(&mut self, room: usize) {
+        if self.inbox.capacity() - self.inbox.len() < READ {
+            self.inbox.reserve(room);
+        }
+    }
+
+    /// Waits until there is something to read or more can be sent. What follows is for plain connections alone.
+    pub async fn ready(&self) -> io::Result<Ready> {
+        self.plain()?.ready(Interest::READABLE | Interest::WRITABLE).await
+    }
+
+    /// As [`receive`](Self::receive), without waiting.
+    pub fn try_receive(&mut self, room: usize) -> io::Result<usize> {
+        self.make(room);
+        match &self.io {
+            Io::Tcp(stream) => stream.try_read_buf(&mut self.inbox),
+            Io::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Sends some of these bytes, without waiting.
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.plain()?.try_write(bytes)
+    }
+
+    /// Sends some of a file's bytes from `at` on, `count` at most, without waiting for the connection. It may wait for
+    /// pages that the system has not cached.
+    pub fn try_send_file(&self, file: &File, at: u64, count: u64) -> io::Result<usize> {
+        let stream = self.plain()?;
+        let mut at = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        match stream.try_io(Interest::WRITABLE, || Ok(sendfile(stream, file, Some(&mut at), count)?)) {
+            Ok(0) if count > 0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            sent => sent,
+        }
+    }
+
+    fn plain(&self) -> io::Result<&TcpStream> {
+        match &self.io {
+            Io::Tcp(stream) => Ok(stream),
+            Io::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -146,23 +194,6 @@ impl Wire {
                     }
                 }
                 stream.flush().await
-            }
-        }
-    }
-
-    /// Sends some of a file's bytes from `at` on, `count` at most, and returns how many. For a plain connection.
-    pub async fn send_file(&mut self, file: &File, at: u64, count: u64) -> io::Result<usize> {
-        let Io::Tcp(stream) = &self.io else { return Err(io::ErrorKind::Unsupported.into()) };
-        let mut at = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        loop {
-            stream.writable().await?;
-            let sent =
-                stream.try_io(Interest::WRITABLE, || Ok(sendfile(stream, file, Some(&mut at), count)?));
-            match sent {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(0) if count > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                sent => return sent,
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Bodies: large, slow, announced, unfinished.
 
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use harness::http::{Connection, Wire, get, post};
@@ -14,10 +15,14 @@ fn large_form() -> Vec<u8> {
     Form::of("film.mp4", "video/mp4", &sample::mp4_of(50 * MEGABYTE as usize)).body()
 }
 
-fn guarded(origin: &Origin, certificate: &Certificate) -> Gateway {
+fn guarded_over(origin: &Origin, certificate: &Certificate) -> Gateway {
     // Eight uploads of 50 MB wait on disk, not in memory.
     let text = policy::GUARDED.replace("max_total: 64MB", "max_total: 1GB");
-    let gateway = Gateway::builder().policy(text).tls(certificate).env("APP", origin.address()).start();
+    Gateway::builder().policy(text).tls(certificate).env("APP", origin.address()).start()
+}
+
+fn guarded(origin: &Origin, certificate: &Certificate) -> Gateway {
+    let gateway = guarded_over(origin, certificate);
     // Warmed up: every code path has its buffers and its signatures.
     for wire in wires(certificate) {
         let to = address(&gateway, &wire);
@@ -242,6 +247,37 @@ fn an_early_answer_of_the_app_reaches_the_client() {
             .send_over(&wire, address(&gateway, &wire));
         assert_eq!((answer.status, answer.text().as_str()), (413, "enuff"));
     }
+}
+
+#[test]
+fn an_app_that_answers_and_takes_no_more_of_the_body_is_heard_at_once() {
+    let (test_ends, ended) = mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    let origin = Origin::start(move |exchange| {
+        exchange.raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 401 Who\r\nContent-Length: 3\r\n\r\nyou");
+        // As Node.js does when nobody reads: neither does it read on nor does it close.
+        let _ = ended.lock().unwrap().recv();
+        Then::Close
+    });
+    let certificate = Certificate::localhost();
+    let gateway = guarded_over(&origin, &certificate);
+    for wire in wires(&certificate) {
+        let to = address(&gateway, &wire);
+        let body = vec![b'x'; 20 * MEGABYTE as usize];
+        // Passed on as it comes; received whole, because its length is not known; received whole and checked.
+        for call in [
+            post("/open/x").body("application/octet-stream", body.clone()),
+            post("/open/x").chunked("application/octet-stream", body.clone()),
+            post("/upload").body(
+                &Form::content_type(),
+                Form::of("film.mp4", "video/mp4", &sample::mp4_of(20 * MEGABYTE as usize)).body(),
+            ),
+        ] {
+            let answer = call.send_over(&wire, to);
+            assert_eq!((answer.status, answer.text().as_str()), (401, "you"));
+        }
+    }
+    drop(test_ends);
 }
 
 #[test]
