@@ -259,6 +259,8 @@ fn an_app_that_answers_and_takes_no_more_of_the_body_is_heard_at_once() {
         let _ = ended.lock().unwrap().recv();
         Then::Close
     });
+    // Dropped before the app, whose threads wait for it, also when an assertion fails.
+    let _test_ends = test_ends;
     let certificate = Certificate::localhost();
     let gateway = guarded_over(&origin, &certificate);
     for wire in wires(&certificate) {
@@ -277,7 +279,6 @@ fn an_app_that_answers_and_takes_no_more_of_the_body_is_heard_at_once() {
             assert_eq!((answer.status, answer.text().as_str()), (401, "you"));
         }
     }
-    drop(test_ends);
 }
 
 #[test]
