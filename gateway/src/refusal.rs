@@ -43,7 +43,9 @@ pub async fn send(session: &mut Session, denial: &Denial, errors: &Errors, reque
     };
     let expects = session.head().headers.contains_key(header::EXPECT);
     let mut after = After::Reuse;
-    if denial.reason == Reason::RequestMalformed {
+    // CONNECT and TRACE are refused before anybody has looked at how they are framed.
+    let unjudged = matches!(session.head().method, Method::CONNECT | Method::TRACE);
+    if unjudged || denial.reason == Reason::RequestMalformed {
         // What is malformed may be framed in a way that only looks clear: nothing behind it is read.
         session.close_after();
         after = After::Linger;

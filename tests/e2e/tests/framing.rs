@@ -276,6 +276,24 @@ fn no_second_request_hides_in_the_first() {
 }
 
 #[test]
+fn nothing_is_read_behind_a_method_that_is_never_served() {
+    let origin = Origin::echo();
+    let gateway = gateway(&origin);
+    for request in [
+        "TRACE / HTTP/1.1\r\nHost: localhost\r\n",
+        "TRACE / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+        "TRACE / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nContent-Length: 60\r\n",
+        "TRACE / HTTP/1.1\r\nX: y\nContent-Length: 60\r\n",
+        "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\n",
+    ] {
+        let outcome = outcome(&gateway, &origin, format!("{request}\r\n{SECOND}").as_bytes());
+        assert_eq!(outcome.status, 405, "{request:?}");
+        assert!(outcome.closed, "{request:?}");
+        assert_eq!(String::from_utf8_lossy(&outcome.received), "", "{request:?}");
+    }
+}
+
+#[test]
 fn a_broken_chunk_ends_the_connection() {
     let origin = Origin::echo();
     let gateway = gateway(&origin);
