@@ -170,13 +170,28 @@ impl Http1 {
                 Input::Length(_) | Input::Chunked(_) => {}
             }
             match self.wire.receive(self.room).await {
-                Ok(n) if n > 0 => {
-                    if n >= self.room {
-                        self.room = (self.room * 2).min(MOST_ROOM);
-                    }
-                }
+                Ok(n) if n > 0 => self.make_room(n),
                 Ok(_) | Err(_) => return Err(Fault::Gone),
             }
+        }
+    }
+
+    /// After `read` bytes: twice the room when they filled what there was, and no more than at first once they no longer
+    /// come that fast.
+    fn make_room(&mut self, read: usize) {
+        if read >= self.room {
+            self.room = (self.room * 2).min(MOST_ROOM);
+        } else if read < ROOM {
+            self.give_back();
+        }
+    }
+
+    /// Holds no more memory than what it holds needs: many clients may wait, but not each in the room of a fast body.
+    fn give_back(&mut self) {
+        if self.room > ROOM {
+            self.room = ROOM;
+            let inbox = self.wire.inbox();
+            *inbox = BytesMut::from(&inbox[..]);
         }
     }
 
@@ -298,6 +313,7 @@ impl Http1 {
     /// The connection, when another request may follow; else it is closed.
     pub async fn finish(mut self) -> Option<Box<Wire>> {
         if self.keep && self.is_body_done() {
+            self.give_back();
             return Some(self.wire);
         }
         self.wire.close().await;
@@ -488,6 +504,27 @@ mod tests {
             let mut wire = request.finish().await.unwrap();
             assert_eq!(&wire.inbox()[..], GET.as_bytes());
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_leaves_no_large_buffer_behind() {
+        let (mut request, mut client) =
+            request("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3000000\r\n\r\n").await;
+        let sending = tokio::spawn(async move {
+            client.write_all(&vec![b'x'; 2_999_999]).await.unwrap();
+            client
+        });
+        while request.received() < 2_999_999 {
+            request.body().await.unwrap();
+        }
+        assert!(request.room > ROOM, "it was read in large pieces");
+        let mut client = sending.await.unwrap();
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(request.body().await.unwrap().as_deref(), Some(&b"x"[..]));
+        assert_eq!(request.room, ROOM, "and then in small ones");
+        request.room = MOST_ROOM;
+        request.answer(&mut head(200, &[("Content-Length", "0")])).await.unwrap();
+        assert_eq!(request.finish().await.unwrap().inbox().capacity(), 0);
     }
 
     #[tokio::test]
