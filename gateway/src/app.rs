@@ -30,6 +30,9 @@ const BODY: usize = 64 * 1024;
 /// Lines of an answer's head.
 const MAX_FIELDS: usize = 256;
 
+/// Interim answers that are read before the answer's own.
+const MAX_INTERIM: u16 = 1000;
+
 /// A connection to an app, from a request's first byte to its answer's last.
 pub struct App {
     wire: Box<Wire>,
@@ -41,6 +44,7 @@ pub struct App {
     deaf: bool,
     bodiless: bool,
     rest: Rest,
+    interim: u16,
     keep: bool,
 }
 
@@ -98,6 +102,7 @@ impl App {
             deaf: false,
             bodiless: false,
             rest: Rest::Unknown,
+            interim: 0,
             keep: false,
         }
     }
@@ -198,7 +203,8 @@ impl App {
         let mut head = parse(&raw).ok_or(Fault::Unreadable)?;
         match head.status.as_u16() {
             101 => self.rest = Rest::Nothing,
-            100..200 => {}
+            100..200 if self.interim == MAX_INTERIM => return Err(Fault::Unreadable),
+            100..200 => self.interim += 1,
             status => {
                 self.keep = is_kept(&head);
                 self.rest = self.framing(&mut head, status)?;
@@ -533,6 +539,16 @@ mod tests {
             "SSH-2.0-OpenSSH_9.2\r\n\r\n",
         ] {
             assert_eq!(answer(text, false).await, Err(Fault::Unreadable), "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_app_that_only_ever_says_wait_is_not_waited_for() {
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        for (count, expected) in [(1000, Ok(b"ok".to_vec())), (1001, Err(Fault::Unreadable))] {
+            let text = "HTTP/1.1 102 Processing\r\n\r\n".repeat(count) + answer;
+            let read = heard(text.as_bytes(), usize::MAX, false, false).await;
+            assert_eq!(read.map(|(_, body, _)| body), expected, "{count}");
         }
     }
 
