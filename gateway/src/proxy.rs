@@ -375,6 +375,10 @@ fn pass_on(app: &mut App, next: Option<Bytes>) -> bool {
 fn reframe(head: &mut ResponseHeader, session: &Session) {
     filters::headers::strip_response(head, false);
     let bodiless = session.head().method == Method::HEAD || matches!(head.status.as_u16(), 204 | 304);
+    if head.status.as_u16() == 204 {
+        // RFC 9110 section 8.6: whoever reads it anyway would wait for a body.
+        head.remove_header(&header::CONTENT_LENGTH);
+    }
     let version = session.head().version;
     if version == Version::HTTP_11 && !bodiless && !head.headers.contains_key(header::CONTENT_LENGTH) {
         let _ = head.insert_header(header::TRANSFER_ENCODING, "chunked");
