@@ -303,6 +303,14 @@ impl Http1 {
         }
     }
 
+    /// Ends an answer that cannot be completed. What is still held of it is sent: a client that saw a kept connection close
+    /// without a byte would take its request for one that nobody has read, and may repeat it.
+    pub async fn abort(&mut self) {
+        self.keep = false;
+        let held = std::mem::take(&mut self.held);
+        let _ = self.send(&[&held]).await;
+    }
+
     async fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         match timeout(self.patience, self.wire.send(parts)).await {
             Ok(sent) => sent,
@@ -614,6 +622,17 @@ mod tests {
         assert_eq!((lines[0], lines.len()), ("HTTP/1.1 200 Fine", 6), "{seen:?}");
         assert!(lines[3].starts_with("Date: ") && lines[3].ends_with(" GMT"));
         assert_eq!(lines[4], "Connection: keep-alive");
+    }
+
+    #[tokio::test]
+    async fn a_client_hears_of_an_answer_that_breaks_off_before_its_body() {
+        let (mut request, mut client) = request(GET).await;
+        request.answer(&mut head(200, &[("Content-Length", "5")])).await.unwrap();
+        request.abort().await;
+        drop(request);
+        let mut seen = String::new();
+        client.read_to_string(&mut seen).await.unwrap();
+        assert!(seen.starts_with("HTTP/1.1 200") && seen.ends_with("\r\n\r\n"), "{seen:?}");
     }
 
     #[tokio::test]

@@ -166,7 +166,7 @@ impl Journey<'_> {
             End::Broken(why) => {
                 log::info!("request_id={}: {why}", self.exchange.request_id);
                 self.trail.bytes_out = session.sent();
-                session.abort();
+                session.abort().await;
                 Ok(Step::Answered(None))
             }
             End::Upgraded(app, head) => Ok(Step::Upgraded(app, head)),

@@ -145,9 +145,9 @@ impl Session {
     }
 
     /// Gives up an answer that cannot be completed, so that the client does not take it for whole.
-    pub fn abort(&mut self) {
+    pub async fn abort(&mut self) {
         match self {
-            Self::Http1(one) => one.close_after(),
+            Self::Http1(one) => one.abort().await,
             Self::Http2(two) => two.shutdown(),
         }
     }
