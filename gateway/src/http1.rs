@@ -337,7 +337,7 @@ impl Http1 {
 /// A head with its names in lower case, as every rule looks for them.
 fn parse(raw: &Bytes) -> Result<Box<RequestHeader>, BadHead> {
     let line = memchr::memchr(b'\n', raw.get(2..).unwrap_or_default()).map_or(raw.len(), |end| end + 2);
-    if !raw[..line].is_ascii() {
+    if raw[..line].iter().fold(false, |any, &byte| any | is_escaped(byte)) {
         return parse(&escaped(raw, line));
     }
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
@@ -360,14 +360,19 @@ fn parse(raw: &Bytes) -> Result<Box<RequestHeader>, BadHead> {
     Ok(Box::new(head))
 }
 
-/// The same head with what is not ASCII in its first line, `line` bytes long, percent-encoded.
+/// What no URI holds as it is (RFC 3986), and careless clients send all the same. Nginx takes it.
+fn is_escaped(byte: u8) -> bool {
+    !byte.is_ascii() | matches!(byte, b'"' | b'<' | b'>')
+}
+
+/// The same head with these bytes of its first line, `line` bytes long, percent-encoded.
 fn escaped(raw: &[u8], line: usize) -> Bytes {
     let mut out = BytesMut::with_capacity(raw.len() + 64);
     for &byte in &raw[..line] {
-        if byte.is_ascii() {
-            out.extend_from_slice(&[byte]);
-        } else {
+        if is_escaped(byte) {
             out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            out.extend_from_slice(&[byte]);
         }
     }
     out.extend_from_slice(&raw[line..]);
@@ -487,8 +492,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn letters_beyond_ascii_in_a_target_are_percent_encoded() {
-        for (path, expected) in [(&b"/caf\xc3\xa9"[..], "/caf%C3%A9"), (b"/caf\xe9", "/caf%E9")] {
+    async fn what_no_uri_holds_is_percent_encoded_in_a_target() {
+        for (path, expected) in [
+            (&b"/caf\xc3\xa9"[..], "/caf%C3%A9"),
+            (b"/caf\xe9", "/caf%E9"),
+            (b"/<a>?b=\"<c>\"", "/%3Ca%3E?b=%22%3Cc%3E%22"),
+        ] {
             let text = [b"\r\nGET ", path, b" HTTP/1.1\r\nHost: a\r\nX: \xe9\r\n\r\n"].concat();
             let request = asked(&text).await.0.unwrap();
             assert_eq!(request.head().raw_path(), expected.as_bytes());
