@@ -8,9 +8,8 @@ use filters::refusal::{Rendered, render};
 use filters::{Denial, Reason};
 use http::{Method, Version, header};
 use pingora_http::ResponseHeader;
-use tokio::io::AsyncWriteExt;
 
-use crate::session::Session;
+use crate::session::{SEND, Session};
 use crate::wire::Wire;
 
 /// A body no longer than this is read to its end before it is refused, so that the connection can be used again.
@@ -95,8 +94,8 @@ pub async fn send_raw(wire: &mut Wire, denial: &Denial, errors: &Errors, request
     }
     out.extend_from_slice(b"connection: close\r\n\r\n");
     out.extend_from_slice(&rendered.body);
-    let sent = wire.write_all(&out).await.is_ok() && wire.flush().await.is_ok();
-    if sent { rendered.body.len() as u64 } else { 0 }
+    let sent = pingora_timeout::timeout(SEND, wire.send(&[&out])).await;
+    if matches!(sent, Ok(Ok(()))) { rendered.body.len() as u64 } else { 0 }
 }
 
 /// Ends our side and reads on for a while: closing at once would reset the connection before the client has read

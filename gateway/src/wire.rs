@@ -10,6 +10,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
@@ -19,6 +20,7 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
+use pingora_timeout::timeout;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf, Ready};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -28,6 +30,9 @@ const READ: usize = 4096;
 
 /// Bytes that are put together for one TLS record.
 const RECORD: usize = 16 * 1024;
+
+/// How long the other side may take to make room for a TLS goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Parts of a message that are sent at once, at most.
 const PARTS: usize = 3;
@@ -175,9 +180,9 @@ impl Wire {
             && matches!(stream.try_read(&mut probe), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Says goodbye.
+    /// Says goodbye. Whoever reads nothing any more does not hold this up.
     pub async fn close(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
+        let _ = timeout(GOODBYE, AsyncWriteExt::shutdown(self)).await;
     }
 
     /// Sends these parts, three at most, one behind the other.
@@ -376,6 +381,36 @@ mod tests {
         let mut text = [0; 11];
         wire.read_exact(&mut text).await.unwrap();
         assert_eq!(&text, b"hello world");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_does_not_hold_up_a_goodbye() {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], made.signing_key.into())
+            .unwrap();
+        let mut trusted = rustls::RootCertStore::empty();
+        trusted.add(made.cert.der().clone()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+        let accepted = async { acceptor.accept(listener.accept().await.unwrap().0).await };
+        let (_client, accepted) = tokio::join!(connector.connect(name, stream), accepted);
+        let mut wire = Wire::tls(accepted.unwrap());
+        let brief = Duration::from_millis(50);
+        while timeout(brief, wire.send(&[&[0; RECORD]])).await.is_ok() {}
+        assert!(timeout(10 * GOODBYE, wire.close()).await.is_ok());
     }
 
     #[tokio::test]
