@@ -289,6 +289,12 @@ impl App {
         good.then_some(self.wire)
     }
 
+    /// What was read and not yet used.
+    #[cfg(test)]
+    pub fn inbox(&mut self) -> &mut bytes::BytesMut {
+        self.wire.inbox()
+    }
+
     /// The connection as it is, for what follows a 101.
     pub fn into_wire(self) -> Box<Wire> {
         self.wire

@@ -328,6 +328,12 @@ impl Http1 {
         None
     }
 
+    /// What was read and not yet used.
+    #[cfg(test)]
+    pub fn inbox(&mut self) -> &mut BytesMut {
+        self.wire.inbox()
+    }
+
     /// The connection as it is, with what was read of it and not used.
     pub fn into_wire(self) -> Box<Wire> {
         self.wire

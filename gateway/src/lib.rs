@@ -15,6 +15,8 @@ pub mod demo;
 pub mod error_log;
 pub mod explain;
 pub mod health;
+#[cfg(test)]
+mod hostile;
 pub mod http1;
 pub mod identifiers;
 pub mod intake;
