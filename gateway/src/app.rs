@@ -1,7 +1,7 @@
 //! One request to an app over HTTP/1.1 (RFC 9112): a head and a body go out, a head and a body come back.
 //!
-//! Where an answer ends is never guessed: a length that is no number, two different ones, or chunks that are none make it
-//! unreadable. What ends with the connection is marked so, because nobody can tell it from what broke off. An app
+//! Where an answer ends is never guessed: a length that is no number, two different ones, a coding other than chunked, or
+//! chunks that are none make it unreadable. What ends with the connection is marked so, because nobody can tell it from what broke off. An app
 //! may answer before it has read the body, so that sending and hearing are one wait. It may be dropped at any point; what
 //! was read is still there for the next, and what was not sent, too.
 

@@ -2,7 +2,8 @@
 //! read alike however they are cut, and a request that is accepted is the one that a strict reader reads.
 //!
 //! `MENSHEN_CASES` says how many of each kind are tried, 10,000 when it is not set. The bytes are put where a read would
-//! have put them; the connection below is silent.
+//! have put them; the connection below is silent. Every future that must wait is dropped and begun anew: that one which
+//! goes on finds its place again is shown in `wire.rs` and `app.rs`.
 
 use std::cell::Cell;
 use std::future::Future;
