@@ -122,6 +122,11 @@ impl App {
         self.unsent.is_none() && !self.deaf
     }
 
+    /// Bytes of the body that the app has not been sent.
+    pub fn owed(&self) -> u64 {
+        self.owed
+    }
+
     /// Whether a piece is being sent.
     pub fn is_sending(&self) -> bool {
         self.unsent.is_some()
@@ -141,8 +146,7 @@ impl App {
         }
     }
 
-    /// Sends no more: the app has answered, or is gone.
-    pub fn stop_sending(&mut self) {
+    fn stop_sending(&mut self) {
         self.deaf = true;
         self.unsent = None;
     }

@@ -175,18 +175,10 @@ impl Forward<'_> {
             return Err(Ask::Stale);
         }
         let mut sending = matches!(body, Outgoing::Stream(_));
-        let mut given = 0;
         loop {
-            if let Outgoing::Whole(whole) = body
-                && app.wants_more()
-                && given < whole.len()
-            {
-                let piece = piece_of(whole, given).await.map_err(|_| {
-                    let denial = Denial::new(Reason::SpoolExhausted, "the spooled body cannot be read back");
-                    Ask::Failed(Failure::Denied(denial))
-                })?;
-                given += piece.left();
-                app.give(piece);
+            if give_next(app, body).await.is_err() {
+                let denial = Denial::new(Reason::SpoolExhausted, "the spooled body cannot be read back");
+                return Err(Ask::Failed(Failure::Denied(denial)));
             }
             let limit = (!app.is_sending()).then_some(self.timeouts.read);
             let free = app.wants_more();
@@ -272,11 +264,10 @@ impl Forward<'_> {
         // The last bytes of an answer that is read by a rule wait until that rule has been told.
         let mut held = Bytes::new();
         let mut sending = matches!(body, Outgoing::Stream(_)) && !session.is_body_done() && !app.is_deaf();
-        if !matches!(body, Outgoing::Stream(_)) {
-            // What an app has not read of it by now, it does not want.
-            app.stop_sending();
-        }
         while !app.is_done() {
+            if give_next(app, body).await.is_err() {
+                return End::Broken("the spooled body cannot be read back");
+            }
             let free = !app.is_sending();
             tokio::select! {
                 biased;
@@ -330,12 +321,17 @@ fn is_interim(head: &ResponseHeader) -> bool {
     head.status.is_informational() && head.status.as_u16() != 101
 }
 
-/// Bytes of a spooled body from `at` on: all that are in its file, or some of those in memory.
-async fn piece_of(whole: &SpooledBody, at: u64) -> std::io::Result<Piece> {
-    match whole.file() {
-        Some((file, end)) if at < end => Ok(Piece::File { file: Arc::clone(file), at, end }),
-        _ => whole.read(at..whole.len()).await.map(Piece::Bytes),
+/// Gives the app the next piece of a body that was received whole: what is in its file, or some of what is in memory.
+async fn give_next(app: &mut App, body: &Outgoing) -> std::io::Result<()> {
+    let Outgoing::Whole(whole) = body else { return Ok(()) };
+    if app.wants_more() && app.owed() > 0 {
+        let at = whole.len() - app.owed();
+        app.give(match whole.file() {
+            Some((file, end)) if at < end => Piece::File { file: Arc::clone(file), at, end },
+            _ => Piece::Bytes(whole.read(at..whole.len()).await?),
+        });
     }
+    Ok(())
 }
 
 /// What comes of it, within the limit of time if there is one.

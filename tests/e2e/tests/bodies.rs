@@ -282,6 +282,34 @@ fn an_app_that_answers_and_takes_no_more_of_the_body_is_heard_at_once() {
 }
 
 #[test]
+fn an_app_may_answer_while_it_reads() {
+    let length = 20 * MEGABYTE;
+    let origin = Origin::start(move |exchange| {
+        exchange.raw(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"));
+        let mut left = length as usize;
+        while left > 0 {
+            let some = exchange.some();
+            assert!(some > 0, "{left} bytes of the body never come");
+            exchange.raw("y".repeat(some.min(left)));
+            left -= some.min(left);
+        }
+        Then::Close
+    });
+    let certificate = Certificate::localhost();
+    let gateway = guarded_over(&origin, &certificate);
+    for wire in wires(&certificate) {
+        let to = address(&gateway, &wire);
+        let body = vec![b'x'; length as usize];
+        for call in [
+            post("/open/x").body("application/octet-stream", body.clone()),
+            post("/open/x").chunked("application/octet-stream", body.clone()),
+        ] {
+            assert_eq!(call.send_over(&wire, to).is(200).body.len(), body.len());
+        }
+    }
+}
+
+#[test]
 fn interim_answers_and_broken_ones_are_told_apart() {
     let origin = Origin::start(|exchange| {
         exchange.body();
