@@ -15,6 +15,7 @@ use http::{HeaderValue, Method, Version};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_timeout::timeout;
 
+use crate::app::connection_says;
 use crate::chunks::Chunks;
 use crate::session::Fault;
 use crate::timestamp::push_http_date;
@@ -93,7 +94,7 @@ impl Http1 {
                 Some(length) => Input::Length(length),
             }
         };
-        let keep = head.version == Version::HTTP_11 && !wants_to_close(&head);
+        let keep = head.version == Version::HTTP_11 && !connection_says(&head.headers, "close");
         Ok(Self {
             wire,
             raw,
@@ -383,15 +384,6 @@ fn escaped(raw: &[u8], line: usize) -> Bytes {
     }
     out.extend_from_slice(&raw[line..]);
     out.freeze()
-}
-
-fn wants_to_close(head: &RequestHeader) -> bool {
-    let words = |line: &HeaderValue| {
-        line.as_bytes()
-            .split(|&byte| byte == b',')
-            .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"))
-    };
-    head.headers.get_all(CONNECTION).iter().any(words)
 }
 
 #[cfg(test)]
