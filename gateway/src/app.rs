@@ -1,9 +1,8 @@
 //! One request to an app over HTTP/1.1 (RFC 9112): a head and a body go out, a head and a body come back.
 //!
 //! Where an answer ends is never guessed: a length that is no number, two different ones, a coding other than chunked, or
-//! chunks that are none make it unreadable. What ends with the connection is marked so, because nobody can tell it from what broke off. An app
-//! may answer before it has read the body, so that sending and hearing are one wait. It may be dropped at any point; what
-//! was read is still there for the next, and what was not sent, too.
+//! chunks that are none make it unreadable. An app may answer before it has read the body, so that sending and hearing are
+//! one wait. It may be dropped at any point; what was read is still there for the next, and what was not sent, too.
 
 use std::fs::File;
 use std::io;
@@ -18,6 +17,7 @@ use pingora_http::{ResponseHeader, header_value_from_raw};
 use pingora_timeout::timeout;
 
 use crate::chunks::Chunks;
+use crate::rest::Rest;
 use crate::wire::Wire;
 
 /// Bytes of an answer's head.
@@ -29,6 +29,9 @@ const BODY: usize = 64 * 1024;
 
 /// Lines of an answer's head.
 const MAX_FIELDS: usize = 256;
+
+/// Fields that are usually added to an answer on its way.
+const ADDED: usize = 6;
 
 /// Interim answers that are read before the answer's own.
 const MAX_INTERIM: u16 = 1000;
@@ -72,16 +75,6 @@ pub enum Turn<T> {
     Heard(T),
 }
 
-/// What is still to come of the answer's body.
-enum Rest {
-    /// Its head has not come yet.
-    Unknown,
-    Length(u64),
-    Chunked(Chunks),
-    UntilClose,
-    Nothing,
-}
-
 /// Why there is no answer, or no more of it.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -101,7 +94,7 @@ impl App {
             unsent: None,
             deaf: false,
             bodiless: false,
-            rest: Rest::Unknown,
+            rest: Rest::Nothing,
             interim: 0,
             keep: false,
         }
@@ -231,11 +224,9 @@ impl App {
                 false => Err(Fault::Unreadable),
             };
         }
-        let length = content_length(head)?;
-        Ok(match length {
+        Ok(match content_length(head)? {
             _ if empty => Rest::Nothing,
-            Some(0) => Rest::Nothing,
-            Some(length) => Rest::Length(length),
+            Some(length) => Rest::of_length(length),
             None => {
                 self.keep = false;
                 Rest::UntilClose
@@ -246,31 +237,9 @@ impl App {
     /// The next bytes of the answer's body; none at its end.
     pub async fn body(&mut self) -> Result<Turn<Option<Bytes>>, Fault> {
         loop {
-            let inbox = self.wire.inbox();
-            match &mut self.rest {
-                Rest::Unknown | Rest::Nothing => return Ok(Turn::Heard(None)),
-                Rest::Length(left) if !inbox.is_empty() => {
-                    let n = usize::try_from(*left).map_or(inbox.len(), |left| left.min(inbox.len()));
-                    *left -= n as u64;
-                    if *left == 0 {
-                        self.rest = Rest::Nothing;
-                    }
-                    return Ok(Turn::Heard(Some(inbox.split_to(n).freeze())));
-                }
-                Rest::Chunked(chunks) if !inbox.is_empty() => {
-                    let data = chunks.decode(inbox).ok_or(Fault::Unreadable)?;
-                    if chunks.is_done() {
-                        self.rest = Rest::Nothing;
-                    }
-                    if !data.is_empty() {
-                        return Ok(Turn::Heard(Some(data)));
-                    }
-                    continue;
-                }
-                Rest::UntilClose if !inbox.is_empty() => {
-                    return Ok(Turn::Heard(Some(inbox.split().freeze())));
-                }
-                Rest::Length(_) | Rest::Chunked(_) | Rest::UntilClose => {}
+            let bytes = self.rest.take(self.wire.inbox()).ok_or(Fault::Unreadable)?;
+            if !bytes.is_empty() || self.rest.is_nothing() {
+                return Ok(Turn::Heard(Some(bytes).filter(|bytes| !bytes.is_empty())));
             }
             match self.turn(BODY).await {
                 Ok(Turn::Sent) => return Ok(Turn::Sent),
@@ -283,7 +252,7 @@ impl App {
 
     /// Whether the answer's body has been read to its end.
     pub fn is_done(&self) -> bool {
-        matches!(self.rest, Rest::Nothing)
+        self.rest.is_nothing()
     }
 
     /// The connection, when another request may follow on it: both sides are done, and the app has not said that it
@@ -344,9 +313,6 @@ fn parse(raw: &Bytes) -> Option<Box<ResponseHeader>> {
     Some(head)
 }
 
-/// Fields that are usually added to an answer on its way.
-const ADDED: usize = 6;
-
 /// The one length of all lines and entries, which is then the only one said; nothing when there is none.
 fn content_length(head: &mut ResponseHeader) -> Result<Option<u64>, Fault> {
     let mut lines = head.headers.get_all(CONTENT_LENGTH).iter();
@@ -393,7 +359,7 @@ pub fn connection_says(headers: &HeaderMap, wanted: &str) -> bool {
         .any(|word| word.eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
-fn words(line: &HeaderValue) -> impl DoubleEndedIterator<Item = &[u8]> {
+fn words(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 

@@ -17,6 +17,7 @@ use pingora_timeout::timeout;
 
 use crate::app::connection_says;
 use crate::chunks::Chunks;
+use crate::rest::Rest;
 use crate::session::Fault;
 use crate::timestamp::push_http_date;
 use crate::wire::Wire;
@@ -42,7 +43,7 @@ pub struct Http1 {
     wire: Box<Wire>,
     raw: Bytes,
     head: Box<RequestHeader>,
-    input: Input,
+    input: Rest,
     room: usize,
     received: u64,
     output: Output,
@@ -52,13 +53,6 @@ pub struct Http1 {
     patience: Duration,
     keep: bool,
     deaf: bool,
-}
-
-/// What is still to come of the request's body.
-enum Input {
-    Length(u64),
-    Chunked(Chunks),
-    Done,
 }
 
 /// How the answer's body is framed.
@@ -87,12 +81,9 @@ impl Http1 {
             Err(bad) => return Err((wire, bad)),
         };
         let input = if head.headers.contains_key(TRANSFER_ENCODING) {
-            Input::Chunked(Chunks::of_request())
+            Rest::Chunked(Chunks::of_request())
         } else {
-            match declared_length(&head) {
-                None | Some(0) => Input::Done,
-                Some(length) => Input::Length(length),
-            }
+            Rest::of_length(declared_length(&head).unwrap_or_default())
         };
         let keep = head.version == Version::HTTP_11 && !connection_says(&head.headers, "close");
         Ok(Self {
@@ -138,37 +129,19 @@ impl Http1 {
 
     /// Whether the request's body has been read to its end.
     pub fn is_body_done(&self) -> bool {
-        matches!(self.input, Input::Done)
+        self.input.is_nothing()
     }
 
     /// The next bytes of the request's body; none at its end. May be dropped while it waits.
     pub async fn body(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
-            let inbox = self.wire.inbox();
-            match &mut self.input {
-                Input::Done => return Ok(None),
-                Input::Length(left) if !inbox.is_empty() => {
-                    let n = usize::try_from(*left).map_or(inbox.len(), |left| left.min(inbox.len()));
-                    let bytes = inbox.split_to(n).freeze();
-                    *left -= n as u64;
-                    if *left == 0 {
-                        self.input = Input::Done;
-                    }
-                    self.received += n as u64;
-                    return Ok(Some(bytes));
-                }
-                Input::Chunked(chunks) if !inbox.is_empty() => {
-                    let bytes = chunks.decode(inbox).ok_or(Fault::Misframed)?;
-                    if chunks.is_done() {
-                        self.input = Input::Done;
-                    }
-                    if !bytes.is_empty() {
-                        self.received += bytes.len() as u64;
-                        return Ok(Some(bytes));
-                    }
-                    continue;
-                }
-                Input::Length(_) | Input::Chunked(_) => {}
+            let bytes = self.input.take(self.wire.inbox()).ok_or(Fault::Misframed)?;
+            if !bytes.is_empty() {
+                self.received += bytes.len() as u64;
+                return Ok(Some(bytes));
+            }
+            if self.input.is_nothing() {
+                return Ok(None);
             }
             match self.wire.receive(self.room).await {
                 Ok(n) if n > 0 => self.make_room(n),

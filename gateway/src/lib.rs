@@ -34,6 +34,7 @@ pub mod record;
 pub mod redis;
 pub mod refusal;
 pub mod reload;
+pub mod rest;
 pub mod scanners;
 pub mod serve;
 pub mod session;
